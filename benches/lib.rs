@@ -1,0 +1,1 @@
+//! Benches of the Weirline crates; see `benches/`.

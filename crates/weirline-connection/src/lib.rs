@@ -1,0 +1,1 @@
+//! One WebSocket connection as a state machine, without I/O.

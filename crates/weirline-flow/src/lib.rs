@@ -1,0 +1,1 @@
+//! Back-pressure arithmetic: bounded queues and their policies, budgets, rate limits; no wire format, no I/O.

@@ -1,0 +1,1 @@
+//! The stream log: its trait, its types, and an in-memory engine.

@@ -1,0 +1,1 @@
+//! Sessions and streams that outlive connections: the resume protocol, both sides, without I/O.

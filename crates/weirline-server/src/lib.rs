@@ -1,0 +1,1 @@
+//! The Weirline server as a library: listeners, workers, hub, registry, shutdown.
