@@ -1,1 +1,12 @@
-//! Back-pressure arithmetic: bounded queues and their policies, budgets, rate limits; no wire format, no I/O.
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod budget;
+mod counters;
+mod queue;
+mod rate;
+
+pub use budget::{Budget, Exceeded};
+pub use counters::{Counters, Tally};
+pub use queue::{BoundedQueue, BreakCause, Popped, Push, QueueLimits, Strategy};
+pub use rate::{RateBudget, RateLimit};

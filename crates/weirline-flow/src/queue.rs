@@ -1,0 +1,398 @@
+//! A queue with a message bound, a byte bound, and a strategy for being full.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::{Counters, Tally};
+
+/// What a full queue does (R16).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Strategy {
+    /// Drops the oldest items to make room; the loss is counted and must be signalled to the consumer.
+    DropOldest,
+    /// Gives the item back: the producer waits until there is room.
+    Pause,
+    /// The consumer is saturated: its connection must be closed with 1008.
+    Break {
+        /// How long the oldest item may wait (R20; 2 s by default). An empty queue is never late.
+        max_latency: Duration,
+    },
+}
+
+impl Strategy {
+    /// [`Strategy::Break`] with the default of 2 s.
+    pub const BREAK: Self = Self::Break {
+        max_latency: Duration::from_secs(2),
+    };
+}
+
+/// The two bounds of a queue; it is full at whichever comes first.
+///
+/// An empty queue accepts one message of any size, also when a bound is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// How many messages may be queued. Default 5000.
+    pub messages: usize,
+    /// How many bytes may be queued. Default 1 MiB.
+    pub bytes: usize,
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self {
+            messages: 5000,
+            bytes: 1 << 20,
+        }
+    }
+}
+
+/// What became of an item given to [`BoundedQueue::push`].
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a refused item comes back here"]
+#[non_exhaustive]
+pub enum Push<T> {
+    /// It is queued.
+    Queued,
+    /// It is queued, and so many of the oldest were dropped for it.
+    Dropped(Tally),
+    /// There is no room; here it is back. The producer pauses until [`BoundedQueue::has_room`].
+    Full(T),
+    /// There is no room, or the oldest has waited too long; here it is back. The connection must end.
+    Broken(T, BreakCause),
+}
+
+/// Why a [`Strategy::Break`] queue broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BreakCause {
+    /// A bound was reached.
+    Full,
+    /// The oldest item has waited `max_latency` or longer.
+    Late,
+}
+
+/// An item on its way out.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Popped<T> {
+    /// The item.
+    pub item: T,
+    /// The bytes it was pushed with.
+    pub bytes: usize,
+    /// How long it was queued.
+    pub waited: Duration,
+}
+
+/// A first-in-first-out queue with two bounds, a [`Strategy`], and exact [`Counters`].
+///
+/// It allocates nothing before the first push. What an item "weighs" is what the caller says it does; object overhead
+/// should be included.
+#[derive(Debug)]
+pub struct BoundedQueue<T> {
+    entries: VecDeque<Waiting<T>>,
+    bytes: usize,
+    limits: QueueLimits,
+    strategy: Strategy,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    item: T,
+    bytes: usize,
+    since: Instant,
+}
+
+impl<T> BoundedQueue<T> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(limits: QueueLimits, strategy: Strategy) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            limits,
+            strategy,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Queues `item`, which weighs `bytes`, or does what the strategy says.
+    pub fn push(&mut self, now: Instant, item: T, bytes: usize) -> Push<T> {
+        if self.is_late(now) {
+            self.counters.refused.add(bytes);
+            return Push::Broken(item, BreakCause::Late);
+        }
+        let mut dropped = Tally::default();
+        while !self.has_room(bytes) {
+            match self.strategy {
+                Strategy::DropOldest => self.drop_oldest(&mut dropped),
+                Strategy::Pause => {
+                    self.counters.refused.add(bytes);
+                    return Push::Full(item);
+                }
+                Strategy::Break { .. } => {
+                    self.counters.refused.add(bytes);
+                    return Push::Broken(item, BreakCause::Full);
+                }
+            }
+        }
+        self.entries.push_back(Waiting {
+            item,
+            bytes,
+            since: now,
+        });
+        self.bytes += bytes;
+        self.counters.pushed.add(bytes);
+        if dropped.messages == 0 {
+            Push::Queued
+        } else {
+            Push::Dropped(dropped)
+        }
+    }
+
+    /// Takes the oldest item.
+    pub fn pop(&mut self, now: Instant) -> Option<Popped<T>> {
+        let Waiting { item, bytes, since } = self.entries.pop_front()?;
+        self.bytes -= bytes;
+        self.counters.popped.add(bytes);
+        self.give_back_memory();
+        Some(Popped {
+            item,
+            bytes,
+            waited: now.saturating_duration_since(since),
+        })
+    }
+
+    /// The oldest item, left where it is.
+    #[must_use]
+    pub fn front(&self) -> Option<&T> {
+        self.entries.front().map(|waiting| &waiting.item)
+    }
+
+    /// Drops everything that is queued, counts it as dropped, and says how much it was.
+    pub fn clear(&mut self) -> Tally {
+        let mut dropped = Tally::default();
+        while !self.entries.is_empty() {
+            self.drop_oldest(&mut dropped);
+        }
+        self.give_back_memory();
+        dropped
+    }
+
+    /// Whether a push of `bytes` would find room, whatever the strategy.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.entries.is_empty()
+            || (self.entries.len() < self.limits.messages
+                && self
+                    .limits
+                    .bytes
+                    .checked_sub(self.bytes)
+                    .is_some_and(|left| bytes <= left))
+    }
+
+    /// Since when the oldest item is queued.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.entries.front().map(|waiting| waiting.since)
+    }
+
+    /// When the oldest item will have waited too long. `None` when the queue is empty (R20), or with a strategy other
+    /// than [`Strategy::Break`].
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.strategy {
+            // A latency beyond what the clock can express is no limit.
+            Strategy::Break { max_latency } => self.oldest()?.checked_add(max_latency),
+            Strategy::DropOldest | Strategy::Pause => None,
+        }
+    }
+
+    /// Whether the [`deadline`](Self::deadline) has come.
+    #[must_use]
+    pub fn is_late(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| now >= deadline)
+    }
+
+    /// How many items are queued.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many bytes are queued.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The account since the queue was made.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The bounds that were set.
+    #[must_use]
+    pub const fn limits(&self) -> QueueLimits {
+        self.limits
+    }
+
+    /// The strategy that was set.
+    #[must_use]
+    pub const fn strategy(&self) -> Strategy {
+        self.strategy
+    }
+
+    fn drop_oldest(&mut self, dropped: &mut Tally) {
+        let Some(oldest) = self.entries.pop_front() else {
+            return;
+        };
+        self.bytes -= oldest.bytes;
+        self.counters.dropped.add(oldest.bytes);
+        dropped.add(oldest.bytes);
+    }
+
+    /// A burst must not leave its buffer behind on an idle connection. Growing past the threshold takes so many pushes
+    /// that releasing it costs nothing per message.
+    fn give_back_memory(&mut self) {
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+const KEPT_CAPACITY: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an arbitrary starting point; the tests move it by hand"
+    )]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn an_empty_queue_accepts_one_message_of_any_size() {
+        let now = start();
+        for strategy in [Strategy::DropOldest, Strategy::Pause, Strategy::BREAK] {
+            for limits in [
+                QueueLimits {
+                    messages: 0,
+                    bytes: 0,
+                },
+                QueueLimits {
+                    messages: 5,
+                    bytes: 10,
+                },
+            ] {
+                let mut queue = BoundedQueue::new(limits, strategy);
+                assert_eq!(
+                    queue.push(now, 'a', usize::MAX / 2),
+                    Push::Queued,
+                    "{strategy:?} {limits:?}"
+                );
+                assert!(
+                    !queue.has_room(0) || limits.messages > 1,
+                    "{strategy:?} {limits:?}"
+                );
+                assert!(!queue.has_room(1), "{strategy:?} {limits:?}");
+            }
+        }
+    }
+
+    /// R20: the guide's code closed connections whose queue was merely empty for two seconds.
+    #[test]
+    fn an_empty_queue_is_never_late() {
+        let t0 = start();
+        let mut queue = BoundedQueue::new(QueueLimits::default(), Strategy::BREAK);
+        let century = t0 + Duration::from_secs(100 * 365 * 86_400);
+        assert_eq!((queue.deadline(), queue.is_late(century)), (None, false));
+
+        assert_eq!(queue.push(t0, 'a', 1), Push::Queued);
+        assert_eq!(queue.deadline(), Some(t0 + Duration::from_secs(2)));
+        assert!(!queue.is_late(t0 + Duration::from_millis(1999)));
+        assert!(queue.is_late(t0 + Duration::from_secs(2)));
+        assert_eq!(
+            queue.push(t0 + Duration::from_secs(3), 'b', 1),
+            Push::Broken('b', BreakCause::Late)
+        );
+
+        let popped = queue.pop(t0 + Duration::from_secs(3)).unwrap();
+        assert_eq!(
+            popped,
+            Popped {
+                item: 'a',
+                bytes: 1,
+                waited: Duration::from_secs(3)
+            }
+        );
+        assert_eq!((queue.deadline(), queue.is_late(century)), (None, false));
+        // The wait of the next one counts from its own arrival.
+        assert_eq!(queue.push(century, 'c', 1), Push::Queued);
+    }
+
+    #[test]
+    fn only_break_has_a_deadline() {
+        let t0 = start();
+        for strategy in [Strategy::DropOldest, Strategy::Pause] {
+            let mut queue = BoundedQueue::new(QueueLimits::default(), strategy);
+            assert_eq!(queue.push(t0, 'a', 1), Push::Queued);
+            assert_eq!(queue.deadline(), None);
+            assert_eq!(queue.oldest(), Some(t0));
+        }
+    }
+
+    #[test]
+    fn one_large_item_drops_as_many_as_it_needs() {
+        let now = start();
+        let mut queue = BoundedQueue::new(
+            QueueLimits {
+                messages: 10,
+                bytes: 10,
+            },
+            Strategy::DropOldest,
+        );
+        for item in 0..5 {
+            assert_eq!(queue.push(now, item, 2), Push::Queued);
+        }
+        assert_eq!(
+            queue.push(now, 5, 3),
+            Push::Dropped(Tally {
+                messages: 2,
+                bytes: 4
+            })
+        );
+        assert_eq!(
+            queue.push(now, 6, 99),
+            Push::Dropped(Tally {
+                messages: 4,
+                bytes: 9
+            })
+        );
+        assert_eq!((queue.len(), queue.bytes(), queue.front()), (1, 99, Some(&6)));
+    }
+
+    #[test]
+    fn memory_comes_with_the_first_push_and_goes_after_a_burst() {
+        let now = start();
+        let mut queue = BoundedQueue::new(QueueLimits::default(), Strategy::Pause);
+        assert_eq!(queue.entries.capacity(), 0);
+        for item in 0..1000 {
+            assert_eq!(queue.push(now, item, 1), Push::Queued);
+        }
+        while queue.pop(now).is_some() {}
+        assert_eq!(queue.entries.capacity(), 0);
+    }
+}
