@@ -1,2 +1,84 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask test | tidy | sim | clients`.
+//!
+//! Nothing here depends on a crate of the workspace, so that `cargo xtask` builds in seconds and
+//! still runs when the crates do not compile.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the bans protect code that runs in the simulator; this program starts processes and reads files"
+)]
+
+mod clients;
+mod fuzz;
+mod mutants;
+mod process;
+mod sim;
+mod steps;
+mod test;
+mod tidy;
+mod venv;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Weirline's own commands."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything a change must pass, in order; ends with the line `N passed, N failed`
+    Test(test::Options),
+    /// The rules that no compiler checks: dependency arrows, purity, sizes, documents
+    Tidy,
+    /// The simulator; `cargo xtask sim help` lists what it can do, `sim mutants` tests the simulator itself
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Handed on to the simulator's own command line
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Clients written by others, cut by a proxy, against the release binary
+    Clients(clients::Options),
+    /// Type-checks the fuzz targets
+    FuzzCheck,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let workspace = match Workspace::find() {
+        Ok(workspace) => workspace,
+        Err(error) => return fail(&error),
+    };
+    match cli.command {
+        Command::Test(options) => test::run(&workspace, &options),
+        Command::Tidy => report(tidy::run(&workspace)),
+        Command::Sim { arguments } => sim::run(&workspace, &arguments),
+        Command::Clients(options) => report(clients::run(&workspace, &options)),
+        Command::FuzzCheck => report(fuzz::check(&workspace)),
+    }
+}
+
+fn report(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("xtask: {error}");
+    ExitCode::FAILURE
+}
