@@ -1,0 +1,175 @@
+//! How often the interesting case of each invariant arose: an oracle that never met its case has shown nothing.
+
+use std::collections::BTreeMap;
+
+/// A case, the invariant or mark it belongs to, and what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// The name by which code counts it.
+    pub name: &'static str,
+    /// The invariant that it exercises; `mark` for states that must merely be reached.
+    pub invariant: &'static str,
+    /// What it is.
+    pub what: &'static str,
+    /// The scenarios that must reach it.
+    pub scenarios: &'static [&'static str],
+}
+
+/// Counts by case.
+#[derive(Clone, Debug, Default)]
+pub struct Counts(BTreeMap<&'static str, u64>);
+
+impl Counts {
+    /// Counts one.
+    ///
+    /// # Panics
+    ///
+    /// When the case is not in the table.
+    pub fn hit(&mut self, name: &'static str) {
+        self.add(name, 1);
+    }
+
+    /// Counts several.
+    ///
+    /// # Panics
+    ///
+    /// When the case is not in the table.
+    pub fn add(&mut self, name: &'static str, count: u64) {
+        assert!(
+            CASES.iter().any(|case| case.name == name),
+            "case {name} is not in the table"
+        );
+        *self.0.entry(name).or_default() += count;
+    }
+
+    /// Adds the counts of another run.
+    pub fn merge(&mut self, other: &Self) {
+        for (name, count) in &other.0 {
+            *self.0.entry(name).or_default() += count;
+        }
+    }
+
+    /// How often it arose.
+    #[must_use]
+    pub fn count(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or(0)
+    }
+
+    /// The cases that a scenario must reach and never did.
+    #[must_use]
+    pub fn missing(&self, scenario: &str) -> Vec<&'static Case> {
+        CASES
+            .iter()
+            .filter(|case| case.scenarios.contains(&scenario) && self.count(case.name) == 0)
+            .collect()
+    }
+}
+
+/// Counts a case when the condition holds: `sometimes!(net, "name", condition)`.
+#[macro_export]
+macro_rules! sometimes {
+    ($net:expr, $name:literal, $condition:expr) => {
+        if $condition {
+            $net.case($name);
+        }
+    };
+}
+
+const fn case(
+    name: &'static str,
+    invariant: &'static str,
+    what: &'static str,
+    scenarios: &'static [&'static str],
+) -> Case {
+    Case {
+        name,
+        invariant,
+        what,
+        scenarios,
+    }
+}
+
+const BOTH: &[&str] = &["smoke", "partition"];
+const SMOKE: &[&str] = &["smoke"];
+const PARTITION: &[&str] = &["partition"];
+
+/// Every case that is counted.
+pub const CASES: &[Case] = &[
+    case(
+        "resumed",
+        "I1",
+        "a subscriber went on where it was after a cut",
+        BOTH,
+    ),
+    case("gap", "I16", "a GAP was delivered", BOTH),
+    case("reset", "I1", "a RESET was delivered", SMOKE),
+    case(
+        "whole-log",
+        "I2",
+        "a consumer without GAP and RESET had all of a log",
+        BOTH,
+    ),
+    case("handled", "I3", "a message was handled", BOTH),
+    case("ack-recorded", "I4", "the log recorded an ack", BOTH),
+    case("duplicate", "I6", "a publish sent twice was recognised", BOTH),
+    case(
+        "interleaved",
+        "I7",
+        "two publishers' messages interleaved in a log",
+        BOTH,
+    ),
+    case("fenced", "I10", "a command of a lower attach was dropped", BOTH),
+    case(
+        "stale-attach",
+        "I11",
+        "an attach that was not higher was refused",
+        BOTH,
+    ),
+    case("two-holders", "I12", "two processes held one session", BOTH),
+    case(
+        "lost-message",
+        "I13",
+        "a connection was cut around one message",
+        BOTH,
+    ),
+    case(
+        "outbox-full",
+        "I15",
+        "a publish was refused by a full outbox",
+        BOTH,
+    ),
+    case("long-outage", "I17", "an outage took three dials or more", BOTH),
+    case(
+        "acked-survives",
+        "I8",
+        "an acknowledged message was found in the log",
+        BOTH,
+    ),
+    case("cut-rst", "mark", "a connection was reset", BOTH),
+    case("cut-fin", "mark", "a connection got a FIN from the middle", BOTH),
+    case("cut-silent", "mark", "a connection fell silent", BOTH),
+    case("cut-inside-frame", "mark", "a cut fell inside a frame", BOTH),
+    case(
+        "half-open",
+        "mark",
+        "a link was severed without a word",
+        PARTITION,
+    ),
+    case("held", "mark", "a link was held and released", PARTITION),
+    case("latency", "mark", "a link was slow for a while", PARTITION),
+    case("bounce", "mark", "the server was restarted", SMOKE),
+    case(
+        "client-crash",
+        "mark",
+        "a client came back from its stored state",
+        BOTH,
+    ),
+    case(
+        "close-handshake",
+        "mark",
+        "a closing handshake was seen whole on the wire",
+        BOTH,
+    ),
+    case("close-crossing", "mark", "data crossed a Close frame", BOTH),
+    case("window-full", "mark", "a socket's window was full", BOTH),
+];

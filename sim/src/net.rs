@@ -1,0 +1,252 @@
+//! The network of one run: every socket's recorder, the registry of connections, and what they broke.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cases::Counts;
+use crate::chaos::ChaosPlan;
+use crate::conn::{Conn, Cut, Fuse, Side};
+use crate::rng::Rng;
+use crate::trace::{Keep, Trace, What};
+
+/// What the network of a run is like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetPlan {
+    /// Simulated milliseconds in one step of the world.
+    pub tick_ms: u64,
+    /// Least latency of a link.
+    pub latency_ms_min: u64,
+    /// Most latency of a link.
+    pub latency_ms_max: u64,
+    /// Chaos at the clients' sockets.
+    pub client_chaos: ChaosPlan,
+    /// Chaos at the server's sockets.
+    pub server_chaos: ChaosPlan,
+    /// Bytes under way per direction.
+    pub window_bytes: u64,
+    /// Sockets take gather lists.
+    pub vectored: bool,
+    /// Percent of refused dials that hang, as when nothing answers at all.
+    pub hang_percent: u64,
+    /// Planned cuts.
+    pub fuses: Vec<Fuse>,
+}
+
+/// An invariant that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// Its name in `RESUME.md`, `W…` for rules of the wire, `liveness`, or `panic`.
+    pub invariant: String,
+    /// Simulated time.
+    pub at: Duration,
+    /// What was seen.
+    pub text: String,
+}
+
+/// One client's attempt to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// The client's number.
+    pub client: usize,
+    /// When.
+    pub at: Duration,
+}
+
+/// The network of one run.
+pub struct Net {
+    /// The seed of the run.
+    pub seed: u64,
+    /// What it is like.
+    pub plan: NetPlan,
+    trace: RefCell<Option<Trace>>,
+    counts: RefCell<Counts>,
+    violations: RefCell<Vec<Violation>>,
+    conns: RefCell<BTreeMap<SocketAddr, Rc<Conn>>>,
+    dials: RefCell<Vec<Dial>>,
+    next_conn: Cell<u32>,
+    dial_counts: RefCell<BTreeMap<usize, u64>>,
+    clock: Cell<Duration>,
+}
+
+impl Net {
+    /// A network without connections.
+    #[must_use]
+    pub fn new(seed: u64, plan: NetPlan, keep: Keep) -> Rc<Self> {
+        Rc::new(Self {
+            seed,
+            plan,
+            trace: RefCell::new(Some(Trace::new(keep))),
+            counts: RefCell::default(),
+            violations: RefCell::default(),
+            conns: RefCell::default(),
+            dials: RefCell::default(),
+            next_conn: Cell::new(1),
+            dial_counts: RefCell::default(),
+            clock: Cell::new(Duration::ZERO),
+        })
+    }
+
+    /// Simulated time.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        if turmoil::in_simulation()
+            && let Some(now) = turmoil::sim_elapsed()
+        {
+            self.advance(now);
+        }
+        self.clock.get()
+    }
+
+    /// Tells the network the time; it never goes back.
+    pub fn advance(&self, now: Duration) {
+        self.clock.set(self.clock.get().max(now));
+    }
+
+    /// Records an event at the time of the network.
+    pub fn record(&self, host: &str, conn: u32, what: What, bytes: &[u8], note: String) {
+        let now = self.now();
+        if let Some(trace) = self.trace.borrow_mut().as_mut() {
+            trace.record(now, host, conn, what, bytes, note);
+        }
+    }
+
+    /// Records an event above the sockets.
+    pub fn note(&self, host: &str, note: String) {
+        self.record(host, 0, What::App, &[], note);
+    }
+
+    /// Ends the trace and hands it out.
+    ///
+    /// # Panics
+    ///
+    /// When it was taken before.
+    #[must_use]
+    pub fn take_trace(&self) -> Trace {
+        self.trace.borrow_mut().take().expect("the trace is taken once")
+    }
+
+    /// Counts a case.
+    pub fn case(&self, name: &'static str) {
+        self.counts.borrow_mut().hit(name);
+    }
+
+    /// The counts so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts.borrow().clone()
+    }
+
+    /// Says that an invariant is broken.
+    pub fn violate(&self, invariant: &str, text: impl Into<String>) {
+        let violation = Violation {
+            invariant: invariant.to_owned(),
+            at: self.now(),
+            text: text.into(),
+        };
+        self.record(
+            "-",
+            0,
+            What::Fault,
+            &[],
+            format!("{} BROKEN: {}", violation.invariant, violation.text),
+        );
+        self.violations.borrow_mut().push(violation);
+    }
+
+    /// What was broken so far.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.violations.borrow().clone()
+    }
+
+    /// True when anything was broken.
+    #[must_use]
+    pub fn broken(&self) -> bool {
+        !self.violations.borrow().is_empty()
+    }
+
+    /// All connections so far, by the client's address.
+    pub fn conns(&self) -> Ref<'_, BTreeMap<SocketAddr, Rc<Conn>>> {
+        self.conns.borrow()
+    }
+
+    /// All dials so far.
+    pub fn dials(&self) -> Ref<'_, Vec<Dial>> {
+        self.dials.borrow()
+    }
+
+    pub(crate) fn dial(&self, client: usize) {
+        let at = self.now();
+        self.dials.borrow_mut().push(Dial { client, at });
+    }
+
+    /// The connection with this client address, seen for the first time or again.
+    pub(crate) fn conn(&self, client: SocketAddr) -> Rc<Conn> {
+        let mut conns = self.conns.borrow_mut();
+        let make = || {
+            let id = self.next_conn.get();
+            self.next_conn.set(id + 1);
+            Rc::new(Conn::new(
+                id,
+                usize::try_from(self.plan.window_bytes).unwrap_or(usize::MAX),
+            ))
+        };
+        Rc::clone(conns.entry(client).or_insert_with(make))
+    }
+
+    /// Gives the connection its planned cut, now that it is known whose it is.
+    pub(crate) fn arm(&self, conn: &Conn, client: usize) {
+        let mut counts = self.dial_counts.borrow_mut();
+        let nth = counts.entry(client).or_default();
+        *nth += 1;
+        conn.client.set(Some(client));
+        let fuse = self
+            .plan
+            .fuses
+            .iter()
+            .find(|fuse| fuse.client == client && fuse.dial == *nth);
+        conn.fuse.replace(fuse.cloned());
+    }
+
+    /// Cuts a connection and says so.
+    pub fn cut(&self, conn: &Conn, cut: Cut, by: Option<Side>, why: &str) {
+        if !conn.cut(cut, by) {
+            return;
+        }
+        self.record("-", conn.id, What::Fault, &[], format!("{cut:?} {why}"));
+        self.case(match cut {
+            Cut::Rst { .. } => "cut-rst",
+            Cut::Fin => "cut-fin",
+            Cut::Silence => "cut-silent",
+        });
+    }
+
+    /// Cuts all live connections of a client.
+    pub fn cut_client(&self, client: usize, cut: Cut) {
+        let conns: Vec<Rc<Conn>> = self.conns().values().map(Rc::clone).collect();
+        for conn in conns {
+            if conn.client.get() == Some(client) && conn.live() {
+                self.cut(&conn, cut, None, "by the plan");
+            }
+        }
+    }
+
+    /// Marks the live connections of a client as touched by more than chaos.
+    pub fn disturb(&self, client: Option<usize>) {
+        for conn in self.conns().values() {
+            if client.is_none() || conn.client.get() == client {
+                conn.disturbed.set(true);
+            }
+        }
+    }
+
+    /// A generator for one end of a connection.
+    pub(crate) fn rng(&self, conn: u32, side: Side) -> Rng {
+        Rng::derive(self.seed, "chaos", u64::from(conn) * 2 + side.index() as u64)
+    }
+}
