@@ -1,1 +1,20 @@
-//! The stream log: its trait, its types, and an in-memory engine.
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod chain;
+mod command;
+mod engine;
+mod entry;
+mod ids;
+mod memory;
+mod numbers;
+
+pub use chain::{EPOCHS_MAX, EpochChain};
+pub use command::{
+    AckRefusal, AppendRefusal, AttachKind, AttachRefusal, Author, Command, OpenRefusal, Outcome,
+};
+pub use engine::{EventLog, LogError, LogReader, LogWriter};
+pub use entry::{Bounds, Entry, PayloadKind, Position, ReadLimits, ReadOutcome};
+pub use ids::{Epoch, ParseEpochError, ParseStreamIdError, STREAM_ID_BYTES_MAX, SessionId, StreamId};
+pub use memory::{ENTRY_OVERHEAD_BYTES, MemoryConfig, MemoryLog, MemoryReader, MemoryWriter};
+pub use numbers::{Attach, NUMBER_MAX, Offset, OutOfRange, Seq};
