@@ -170,10 +170,12 @@ mod tests {
         assert_eq!(legal, expect);
     }
 
+    type Parsed<'a> = Result<(Option<u16>, &'a str), ClosePayloadError>;
+
     #[test]
     fn payloads_parse_or_say_why_not() {
         let long = "x".repeat(CLOSE_REASON_BYTES_MAX);
-        let cases: [(&[u8], Result<(Option<u16>, &str), ClosePayloadError>); 8] = [
+        let cases: [(&[u8], Parsed<'_>); 8] = [
             (b"", Ok((None, ""))),
             (b"\x03", Err(ClosePayloadError::OneByte)),
             (b"\x03\xe8", Ok((Some(1000), ""))),

@@ -50,8 +50,13 @@ impl Utf8Validator {
                 }
                 let tail = &rest[valid_up_to..];
                 self.partial[..tail.len()].copy_from_slice(tail);
-                self.partial_len =
-                    u8::try_from(tail.len()).expect("an incomplete sequence has at most 3 bytes");
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "an incomplete sequence has at most 3 bytes"
+                )]
+                {
+                    self.partial_len = tail.len() as u8;
+                }
             }
         }
         Ok(())

@@ -170,6 +170,21 @@ impl<T> BoundedQueue<T> {
         self.entries.front().map(|waiting| &waiting.item)
     }
 
+    /// The items from the oldest to the newest.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().map(|waiting| &waiting.item)
+    }
+
+    /// Takes the oldest item and counts it as dropped: for a caller that keeps the items' bytes elsewhere and makes room
+    /// by itself before it pushes.
+    pub fn drop_front(&mut self) -> Option<T> {
+        let Waiting { item, bytes, .. } = self.entries.pop_front()?;
+        self.bytes -= bytes;
+        self.counters.dropped.add(bytes);
+        self.give_back_memory();
+        Some(item)
+    }
+
     /// Drops everything that is queued, counts it as dropped, and says how much it was.
     pub fn clear(&mut self) -> Tally {
         let mut dropped = Tally::default();
@@ -269,7 +284,8 @@ impl<T> BoundedQueue<T> {
     }
 }
 
-const KEPT_CAPACITY: usize = 32;
+/// What the first push allocates.
+const KEPT_CAPACITY: usize = 4;
 
 #[cfg(test)]
 mod tests {

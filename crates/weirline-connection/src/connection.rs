@@ -1,0 +1,481 @@
+//! The composer: hands input to the receiver, messages to the output, time to the timers.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use weirline_codec::{CloseCode, CloseFrame, MaskKey, OpCode};
+use weirline_flow::{BreakCause, Counters, RateBudget, Tally};
+
+use crate::closing::Closing;
+use crate::keepalive::{Keepalive, Tick};
+use crate::output::{Output, Payload, Refused};
+use crate::receive::{Received, Receiver};
+use crate::{Cause, Config, End, Event, Input, MessageKind, ProtocolError, SendError};
+
+/// Gives a client's masking keys, one for each frame. They must be unpredictable (RFC 6455 §10.3).
+pub type MaskSource = Box<dyn FnMut() -> [u8; 4] + Send>;
+
+/// One WebSocket connection after its handshake, without I/O (RFC 6455 §5–§7).
+///
+/// See the crate's page for the canonical loop. Verbs come in three families: `handle_*` takes what the network or the
+/// clock brings, `poll_*` gives what must go out, bare verbs are the application's. After any of the first or the third,
+/// drain the `poll_*`s. `now` must not run backwards.
+pub struct Connection {
+    config: Arc<Config>,
+    mask: Option<MaskSource>,
+    receiver: Receiver,
+    output: Output,
+    keepalive: Keepalive,
+    closing: Closing,
+    control_rate: RateBudget,
+    /// Since when something waits and the transport has taken nothing.
+    stalled_since: Option<Instant>,
+    /// Since when the application does not read.
+    paused_since: Option<Instant>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("is_server", &self.is_server())
+            .field("closing", &self.closing)
+            .field("held_bytes", &self.held_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A message was taken for sending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "older messages may have been dropped for it"]
+pub struct Sent {
+    /// What was dropped to make room, with the drop-oldest strategy: messages, and bytes with their overhead.
+    pub dropped: Tally,
+}
+
+/// Bytes were taken by the transport.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Transmitted {
+    /// How many messages left the queue.
+    pub messages: u64,
+    /// How long the one that waited longest was queued.
+    pub longest_wait: Duration,
+}
+
+impl Connection {
+    /// The server's side: the peer's frames must be masked, ours are not (RFC 6455 §5.1).
+    #[must_use]
+    pub fn server(config: Arc<Config>, now: Instant) -> Self {
+        Self::new(config, None, now)
+    }
+
+    /// The client's side: our frames are masked with keys from `mask`, the peer's must not be (RFC 6455 §5.1).
+    #[must_use]
+    pub fn client(config: Arc<Config>, mask: MaskSource, now: Instant) -> Self {
+        Self::new(config, Some(mask), now)
+    }
+
+    fn new(config: Arc<Config>, mask: Option<MaskSource>, now: Instant) -> Self {
+        Self {
+            receiver: Receiver::new(mask.is_none()),
+            output: Output::new(config.send_queue, config.send_strategy),
+            keepalive: Keepalive::new(config.ping_interval, config.ping_timeout, now),
+            closing: Closing::new(),
+            control_rate: RateBudget::new(config.control_rate, now),
+            stalled_since: None,
+            paused_since: None,
+            config,
+            mask,
+        }
+    }
+
+    /// Takes bytes that came from the network, until there is something to tell; call it again until the input is empty.
+    ///
+    /// Pings are answered and Close frames echoed before this returns (R8, R23). When the peer breaks the protocol, the
+    /// Close frame that says so is queued, what is left of the input is discarded, and [`poll_end`](Self::poll_end) gives
+    /// the reason when the connection is over. Input that comes after that is discarded too.
+    pub fn handle_input<'b>(&mut self, now: Instant, input: &mut Input<'b>) -> Option<Event<'b>> {
+        if self.closing.ignores_input() {
+            input.take(u64::MAX);
+            return None;
+        }
+        self.keepalive.heard(now);
+        let event = match self.receiver.next(&self.config, input) {
+            Ok(None) => None,
+            Ok(Some(Received::Message { kind, payload })) => Some(Event::Message { kind, payload }),
+            Ok(Some(Received::Part {
+                kind,
+                payload,
+                first,
+                last,
+            })) => Some(Event::Part {
+                kind,
+                payload,
+                first,
+                last,
+            }),
+            Ok(Some(Received::Ping(payload))) => {
+                if self.control_frame_allowed(now) && !self.closing.close_sent() {
+                    let key = self.mask_key();
+                    self.output.pong(&payload, key);
+                }
+                Some(Event::Ping { payload })
+            }
+            Ok(Some(Received::Pong(payload))) => {
+                self.control_frame_allowed(now);
+                Some(Event::Pong {
+                    rtt: self.keepalive.pong(now, &payload),
+                })
+            }
+            Ok(Some(Received::Close { code, reason })) => {
+                self.closing.receive_close(code);
+                self.queue_close(code, "");
+                Some(Event::CloseReceived { code, reason })
+            }
+            Err(error) => {
+                self.fail_protocol(error);
+                None
+            }
+        };
+        if self.closing.ignores_input() {
+            input.take(u64::MAX);
+        }
+        self.settle(now);
+        event
+    }
+
+    /// The peer's direction of the stream has ended (FIN). Without a Close frame before it the connection is over
+    /// (1006, RFC 6455 §7.1.5) once what was accepted for sending is sent.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.closing.receive_eof();
+        self.settle(now);
+    }
+
+    /// The transport failed: the connection is over at once.
+    pub fn handle_io_error(&mut self, kind: std::io::ErrorKind) {
+        self.closing.handle_io_error(kind);
+    }
+
+    /// The transport took the first `bytes` bytes of what [`poll_transmit`](Self::poll_transmit) gave.
+    ///
+    /// # Panics
+    ///
+    /// Where that is more than was given.
+    pub fn handle_transmitted(&mut self, now: Instant, bytes: usize) -> Transmitted {
+        let progress = self.output.advance(now, bytes);
+        if bytes > 0 {
+            self.stalled_since = None;
+        }
+        self.settle(now);
+        Transmitted {
+            messages: progress.messages,
+            longest_wait: progress.longest_wait,
+        }
+    }
+
+    /// Our direction of the stream was ended, as [`poll_shutdown`](Self::poll_shutdown) asked.
+    pub fn handle_shutdown(&mut self, now: Instant) {
+        self.closing.shut_down();
+        self.settle(now);
+    }
+
+    /// Says whether bytes are being read from the transport. While they are not, ping timeouts are suspended, for at most
+    /// [`Config::pause_max`].
+    pub fn handle_reading(&mut self, now: Instant, reading: bool) {
+        match (reading, self.paused_since) {
+            (false, None) => self.paused_since = Some(now),
+            (true, Some(_)) => {
+                self.paused_since = None;
+                self.keepalive.heard(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Acts on every deadline that has come. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.closing.end().is_some() {
+            return;
+        }
+        if self.stall_deadline().is_some_and(|at| now >= at) {
+            self.closing.finish(Cause::WriteStalled);
+            return;
+        }
+        if self.closing.deadline().is_some_and(|at| now >= at) {
+            self.closing.handle_deadline();
+            return;
+        }
+        if self.closing.is_open() {
+            self.handle_open_timeout(now);
+        }
+        self.settle(now);
+    }
+
+    fn handle_open_timeout(&mut self, now: Instant) {
+        if self.output.late_at().is_some_and(|at| now >= at) {
+            self.fail_slow_peer(BreakCause::Late);
+            return;
+        }
+        if let Some(since) = self.paused_since {
+            if now >= since + self.config.pause_max {
+                self.fail(
+                    Cause::PausedTooLong,
+                    CloseCode::POLICY_VIOLATION,
+                    "the application does not read",
+                );
+            }
+            return;
+        }
+        match self.keepalive.tick(now) {
+            Tick::Nothing => {}
+            Tick::SendPing(payload) => {
+                let key = self.mask_key();
+                self.output.ping(&payload, key);
+            }
+            Tick::Dead => self.fail(
+                Cause::PingTimeout,
+                CloseCode::INTERNAL_ERROR,
+                "keepalive ping timeout",
+            ),
+        }
+    }
+
+    /// Fills `slices` with what to write next, in order, and returns how many were filled; none of those is empty. Nothing
+    /// is taken out until [`handle_transmitted`](Self::handle_transmitted) says how much was written.
+    pub fn poll_transmit<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.closing.end().is_some() {
+            0
+        } else {
+            self.output.gather(slices)
+        }
+    }
+
+    /// Whether something waits to be written.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        self.closing.end().is_none() && !self.output.is_empty()
+    }
+
+    /// Whether to end our direction of the stream (FIN) and then call [`handle_shutdown`](Self::handle_shutdown). Everything
+    /// was written before. Reading goes on until the peer's end arrives.
+    #[must_use]
+    pub fn poll_shutdown(&self) -> bool {
+        self.closing.wants_shutdown(self.is_server())
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) must be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.closing.end().is_some() {
+            return None;
+        }
+        let open = self.closing.is_open();
+        let alive = match self.paused_since {
+            _ if !open => None,
+            Some(since) => Some(since + self.config.pause_max),
+            None => self.keepalive.deadline(),
+        };
+        let late = self.output.late_at().filter(|_| open);
+        [alive, late, self.stall_deadline(), self.closing.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// How the connection ended, once it has: the transport can be dropped.
+    #[must_use]
+    pub fn poll_end(&self) -> Option<&End> {
+        self.closing.end()
+    }
+
+    /// Queues a message; its bytes are copied.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; the message was not taken.
+    pub fn send(&mut self, now: Instant, kind: MessageKind, payload: &[u8]) -> Result<Sent, SendError> {
+        self.send_message(now, kind, &[], Payload::Lent(payload))
+    }
+
+    /// Queues a message of `prefix` and `payload`. A server keeps large payloads where they are and shares them with whoever
+    /// else holds them; a client must copy them to mask them.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; the message was not taken.
+    pub fn send_shared(
+        &mut self,
+        now: Instant,
+        kind: MessageKind,
+        prefix: &[u8],
+        payload: Bytes,
+    ) -> Result<Sent, SendError> {
+        self.send_message(now, kind, prefix, Payload::Shared(payload))
+    }
+
+    fn send_message(
+        &mut self,
+        now: Instant,
+        kind: MessageKind,
+        prefix: &[u8],
+        payload: Payload<'_>,
+    ) -> Result<Sent, SendError> {
+        if !self.closing.is_open() {
+            return Err(SendError::Closed);
+        }
+        let opcode = match kind {
+            MessageKind::Text => OpCode::Text,
+            MessageKind::Binary => OpCode::Binary,
+        };
+        if kind == MessageKind::Text && !payload.is_utf8_after(prefix) {
+            return Err(SendError::NotUtf8);
+        }
+        let fragment = self.config.fragment_bytes.max(FRAGMENT_BYTES_MIN);
+        let mut keys = self.mask.as_mut().map(|mask| || MaskKey::new(mask()));
+        let mask = keys.as_mut().map(|keys| keys as &mut dyn FnMut() -> MaskKey);
+        let sent = self.output.send(now, opcode, prefix, payload, fragment, mask);
+        let result = match sent {
+            Ok(dropped) => Ok(Sent { dropped }),
+            Err(Refused::Full) => Err(SendError::Full),
+            Err(Refused::Broken(cause)) => {
+                self.fail_slow_peer(cause);
+                Err(SendError::Broken)
+            }
+        };
+        self.settle(now);
+        result
+    }
+
+    /// Begins the closing handshake (RFC 6455 §7.1.2): the Close frame follows everything that was accepted. Does nothing
+    /// when a Close is on its way already. A reason of over 123 bytes is cut.
+    pub fn close(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        self.queue_close(Some(code), reason);
+        self.settle(now);
+    }
+
+    /// Fails the connection (RFC 6455 §7.1.7) for a reason of the application's: what is queued is given up, the Close frame
+    /// follows the frame in hand, and input is no longer looked at.
+    pub fn fail_with(&mut self, now: Instant, code: CloseCode, reason: &str) {
+        self.fail(Cause::ClosedLocally, code, reason);
+        self.settle(now);
+    }
+
+    /// Ends the connection at once, without a closing handshake.
+    pub fn abort(&mut self) {
+        self.closing.finish(Cause::Aborted);
+    }
+
+    /// How many bytes a producer may add before it should wait for the transport: 0 when the send window is full or nothing
+    /// can be sent any more. Each message costs 40 bytes besides its own.
+    #[must_use]
+    pub fn send_capacity(&self) -> usize {
+        if !self.closing.is_open() || self.output.queued_messages() >= self.config.send_queue.messages {
+            return 0;
+        }
+        self.config
+            .send_window_bytes
+            .saturating_sub(self.output.data_bytes())
+    }
+
+    /// Whether the send queue has room for a message of `bytes` bytes.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.closing.is_open() && self.output.has_room(bytes)
+    }
+
+    /// Whether messages can be sent: no Close was sent or received, and the connection has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.closing.is_open()
+    }
+
+    /// Whether this is the server's side.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.mask.is_none()
+    }
+
+    /// Bytes held for the peer: messages being assembled, and what waits to be sent.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.receiver.held_bytes() + self.output.held_bytes()
+    }
+
+    /// The exact account of the send queue: `pushed = popped + dropped + queued`.
+    #[must_use]
+    pub fn send_counters(&self) -> Counters {
+        self.output.counters()
+    }
+
+    /// The limits and timers that were set.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    fn settle(&mut self, now: Instant) {
+        if self.output.is_empty() {
+            self.stalled_since = None;
+        } else {
+            self.stalled_since.get_or_insert(now);
+        }
+        let flushed = if self.closing.close_sent() {
+            !self.output.close_pending()
+        } else {
+            self.output.is_empty()
+        };
+        self.closing.settle(now, flushed, &self.config);
+    }
+
+    fn stall_deadline(&self) -> Option<Instant> {
+        self.stalled_since
+            .map(|since| since + self.config.write_stall_timeout)
+    }
+
+    fn control_frame_allowed(&mut self, now: Instant) -> bool {
+        let allowed = self.control_rate.try_take(now, 1);
+        if !allowed {
+            self.fail_protocol(ProtocolError::ControlFlood);
+        }
+        allowed
+    }
+
+    fn queue_close(&mut self, code: Option<CloseCode>, reason: &str) {
+        if self.closing.close_sent() || self.closing.end().is_some() {
+            return;
+        }
+        let key = self.mask_key();
+        self.output.close(&CloseFrame { code, reason }.encode(), key);
+        self.closing.send_close(code);
+    }
+
+    fn fail_protocol(&mut self, error: ProtocolError) {
+        let (code, reason) = (error.close_code(), error.to_string());
+        self.fail(Cause::Protocol(error), code, &reason);
+    }
+
+    fn fail_slow_peer(&mut self, cause: BreakCause) {
+        self.fail(
+            Cause::Backpressure(cause),
+            CloseCode::POLICY_VIOLATION,
+            "Backpressure: downstream saturated",
+        );
+    }
+
+    /// RFC 6455 §7.1.7: *fail the WebSocket connection*.
+    fn fail(&mut self, cause: Cause, code: CloseCode, reason: &str) {
+        self.closing.fail(cause);
+        self.output.discard();
+        self.queue_close(Some(code), reason);
+    }
+
+    fn mask_key(&mut self) -> Option<MaskKey> {
+        self.mask.as_mut().map(|mask| MaskKey::new(mask()))
+    }
+}
+
+/// Below this length a fragment's header would cost more than it is worth, and lengths would have two forms.
+const FRAGMENT_BYTES_MIN: usize = 126;

@@ -1,0 +1,454 @@
+//! What waits to be sent, in the order in which it may go out.
+//!
+//! ```text
+//!  the rest of the frame in hand ▶ control lane ▶ the message in hand ▶ queue of messages ▶ Close
+//! ```
+//! Small messages are encoded at once, one behind the other, into an arena, so that any number of them leaves as one slice.
+//! Large ones are gathered from where they lie. Nothing is moved from the front of a buffer when the transport takes part of it.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use weirline_codec::{FrameHeader, MaskKey, OpCode, apply_mask};
+use weirline_flow::{BoundedQueue, BreakCause, Counters, Push, QueueLimits, Strategy, Tally};
+
+use crate::large::Large;
+
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Whole messages, none of whose bytes the transport has taken.
+    queue: BoundedQueue<Item>,
+    /// How many of them are large.
+    large_queued: usize,
+    /// The `inline_rest` bytes of a frame in hand, then the queue's inline messages in order.
+    arena: BytesMut,
+    inline_rest: usize,
+    /// A large message of which the transport has taken some bytes.
+    in_hand: Option<Box<Large>>,
+    control: ControlLane,
+    /// The encoded Close frame: goes out last.
+    close: Option<Bytes>,
+}
+
+#[derive(Debug)]
+enum Item {
+    /// So many bytes of the arena: one frame.
+    Inline(usize),
+    Large(Box<Large>),
+}
+
+/// What became of bytes that the transport took.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) messages: u64,
+    pub(crate) longest_wait: Duration,
+}
+
+/// Why a message was not queued.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    Broken(BreakCause),
+}
+
+/// What a queued message costs besides its bytes.
+const MESSAGE_OVERHEAD_BYTES: usize = 40;
+
+/// Payloads up to this length are copied behind one another; longer ones are gathered.
+const COPIED_BYTES_MAX: usize = 8 << 10;
+
+impl Output {
+    pub(crate) fn new(limits: QueueLimits, strategy: Strategy) -> Self {
+        Self {
+            queue: BoundedQueue::new(limits, strategy),
+            large_queued: 0,
+            arena: BytesMut::new(),
+            inline_rest: 0,
+            in_hand: None,
+            control: ControlLane::default(),
+            close: None,
+        }
+    }
+
+    /// Queues a small message as one frame, or a large one in fragments. `mask` gives keys on a client.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        opcode: OpCode,
+        prefix: &[u8],
+        payload: Payload<'_>,
+        fragment: usize,
+        mask: Option<&mut (dyn FnMut() -> MaskKey + '_)>,
+    ) -> Result<Tally, Refused> {
+        let len = prefix.len() + payload.as_slice().len();
+        let dropped = self.make_room(now, len + MESSAGE_OVERHEAD_BYTES)?;
+        let (item, cost) = if len <= COPIED_BYTES_MAX.min(fragment) {
+            let frame = self.encode(opcode, prefix, payload.as_slice(), mask.map(|key| key()));
+            (Item::Inline(frame), frame)
+        } else {
+            let large = match (mask, payload) {
+                (Some(key), payload) => Large::masked(opcode, prefix, payload.as_slice(), fragment, key),
+                (None, Payload::Shared(payload)) => Large::shared(opcode, prefix, payload, fragment),
+                (None, Payload::Lent(payload)) => {
+                    Large::shared(opcode, prefix, Bytes::copy_from_slice(payload), fragment)
+                }
+            };
+            self.large_queued += 1;
+            let cost = large.wire_len();
+            (Item::Large(Box::new(large)), cost)
+        };
+        match self.queue.push(now, item, cost + MESSAGE_OVERHEAD_BYTES) {
+            Push::Queued => Ok(dropped),
+            refused => unreachable!("room was made before: {refused:?}"),
+        }
+    }
+
+    /// Does what the strategy says where a message of `bytes` finds no room.
+    fn make_room(&mut self, now: Instant, bytes: usize) -> Result<Tally, Refused> {
+        let mut dropped = Tally::default();
+        // Headers are not counted yet: room for the longest must be there.
+        let bytes = bytes + weirline_codec::HEADER_BYTES_MAX;
+        if self.queue.is_late(now) {
+            return Err(Refused::Broken(BreakCause::Late));
+        }
+        while !self.queue.has_room(bytes) {
+            match self.queue.strategy() {
+                Strategy::DropOldest => {
+                    let (count, before) = (self.queue.counters().dropped, dropped);
+                    self.drop_oldest();
+                    let after = self.queue.counters().dropped;
+                    dropped.messages = before.messages + (after.messages - count.messages);
+                    dropped.bytes = before.bytes + (after.bytes - count.bytes);
+                }
+                Strategy::Break { .. } => return Err(Refused::Broken(BreakCause::Full)),
+                _ => return Err(Refused::Full),
+            }
+        }
+        Ok(dropped)
+    }
+
+    fn drop_oldest(&mut self) {
+        if self.inline_rest > 0 {
+            // The arena's front belongs to a frame that is begun: it is set apart before what stands behind it goes.
+            let rest = Large::rest_of_frame(&self.arena[..self.inline_rest]);
+            self.arena.advance(self.inline_rest);
+            self.inline_rest = 0;
+            self.in_hand = Some(Box::new(rest));
+        }
+        match self.queue.drop_front() {
+            Some(Item::Inline(len)) => self.arena.advance(len),
+            Some(Item::Large(_)) => self.large_queued -= 1,
+            None => {}
+        }
+    }
+
+    fn encode(&mut self, opcode: OpCode, prefix: &[u8], payload: &[u8], key: Option<MaskKey>) -> usize {
+        let start = self.arena.len();
+        let header = FrameHeader {
+            mask: key,
+            ..FrameHeader::data(opcode, true, (prefix.len() + payload.len()) as u64)
+        };
+        let header = header.encode();
+        self.arena.reserve(header.len() + prefix.len() + payload.len());
+        self.arena.put_slice(&header);
+        self.arena.put_slice(prefix);
+        self.arena.put_slice(payload);
+        if let Some(key) = key {
+            apply_mask(key, 0, &mut self.arena[start + header.len()..]);
+        }
+        self.arena.len() - start
+    }
+
+    /// Queues a pong, or lets it replace the latest one where too many wait.
+    pub(crate) fn pong(&mut self, payload: &[u8], key: Option<MaskKey>) {
+        self.control.push(OpCode::Pong, payload, key);
+    }
+
+    /// Queues a ping of our own.
+    pub(crate) fn ping(&mut self, payload: &[u8], key: Option<MaskKey>) {
+        self.control.push(OpCode::Ping, payload, key);
+    }
+
+    /// Queues the Close frame behind everything that was accepted.
+    pub(crate) fn close(&mut self, payload: &[u8], key: Option<MaskKey>) {
+        let mut frame = BytesMut::with_capacity(6 + payload.len());
+        put_control(&mut frame, OpCode::Close, payload, key);
+        self.close = Some(frame.freeze());
+    }
+
+    /// Gives up what is queued, so that the Close frame follows the frame in hand. Returns what was given up.
+    pub(crate) fn discard(&mut self) -> Tally {
+        let rest = self.in_hand.as_ref().map_or(0, |large| large.frame_rest());
+        if rest > 0 {
+            let mut bytes = Vec::with_capacity(rest);
+            self.in_hand.iter().for_each(|large| {
+                large.slices(0, rest, &mut |slice| {
+                    bytes.extend_from_slice(slice);
+                    true
+                });
+            });
+            self.in_hand = Some(Box::new(Large::rest_of_frame(&bytes)));
+        } else {
+            self.in_hand = None;
+        }
+        self.arena.truncate(self.inline_rest);
+        self.large_queued = 0;
+        self.queue.clear()
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+            && self.inline_rest == 0
+            && self.in_hand.is_none()
+            && self.control.bytes.is_empty()
+            && self.close.is_none()
+    }
+
+    /// Whether the Close frame is queued and not wholly taken by the transport.
+    pub(crate) fn close_pending(&self) -> bool {
+        self.close.is_some()
+    }
+
+    /// Bytes of messages that wait or are in hand.
+    pub(crate) fn data_bytes(&self) -> usize {
+        self.queue.bytes() + self.inline_rest + self.in_hand.as_ref().map_or(0, |large| large.remaining())
+    }
+
+    /// Messages that wait, none of whose bytes are sent.
+    pub(crate) fn queued_messages(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes held for the peer.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.data_bytes() + self.control.bytes.len() + self.close.as_ref().map_or(0, Bytes::len)
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.queue.counters()
+    }
+
+    /// When the oldest waiting message will have waited too long, with the break strategy (R20).
+    pub(crate) fn late_at(&self) -> Option<Instant> {
+        self.queue.deadline()
+    }
+
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.queue
+            .has_room(bytes + MESSAGE_OVERHEAD_BYTES + weirline_codec::HEADER_BYTES_MAX)
+    }
+
+    /// Fills `slices` with what to send next; returns how many were filled. None of them is empty.
+    pub(crate) fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        let mut push = |slice: &'a [u8]| {
+            if slice.is_empty() {
+                return true;
+            }
+            let Some(slot) = slices.get_mut(filled) else {
+                return false;
+            };
+            *slot = IoSlice::new(slice);
+            filled += 1;
+            true
+        };
+        self.visit(&mut push);
+        filled
+    }
+
+    /// Hands everything that waits to `push`, in order, until that says stop.
+    fn visit<'a>(&'a self, push: &mut impl FnMut(&'a [u8]) -> bool) -> Option<()> {
+        let go = |more: bool| more.then_some(());
+        let mut in_hand_rest = 0;
+        if !self.control.begun {
+            go(push(&self.arena[..self.inline_rest]))?;
+            if let Some(large) = &self.in_hand {
+                in_hand_rest = large.frame_rest();
+                go(large.slices(0, in_hand_rest, push))?;
+            }
+        }
+        go(push(&self.control.bytes))?;
+        if let Some(large) = &self.in_hand {
+            go(large.slices(in_hand_rest, usize::MAX, push))?;
+        }
+        if self.large_queued == 0 {
+            go(push(&self.arena[self.inline_rest..]))?;
+        } else {
+            let mut run = self.inline_rest..self.inline_rest;
+            for item in self.queue.iter() {
+                match item {
+                    Item::Inline(len) => run.end += len,
+                    Item::Large(large) => {
+                        go(push(&self.arena[run.clone()]))?;
+                        run.start = run.end;
+                        go(large.slices(0, usize::MAX, push))?;
+                    }
+                }
+            }
+            go(push(&self.arena[run]))?;
+        }
+        go(push(self.close.as_deref().unwrap_or_default()))
+    }
+
+    /// The transport took the first `taken` bytes of what [`gather`](Self::gather) gave.
+    pub(crate) fn advance(&mut self, now: Instant, taken: usize) -> Progress {
+        let mut left = taken;
+        let mut progress = Progress::default();
+        if !self.control.begun {
+            let inline = left.min(self.inline_rest);
+            self.arena.advance(inline);
+            self.inline_rest -= inline;
+            left -= inline;
+            let rest = self.in_hand.as_ref().map_or(0, |large| large.frame_rest());
+            left -= self.advance_in_hand(left.min(rest));
+        }
+        left -= self.control.advance(left);
+        left -= self.advance_in_hand(left);
+        while left > 0
+            && let Some(popped) = self.queue.pop(now)
+        {
+            progress.messages += 1;
+            progress.longest_wait = progress.longest_wait.max(popped.waited);
+            match popped.item {
+                Item::Inline(len) => {
+                    let step = left.min(len);
+                    self.arena.advance(step);
+                    self.inline_rest = len - step;
+                    left -= step;
+                }
+                Item::Large(large) => {
+                    self.large_queued -= 1;
+                    self.in_hand = Some(large);
+                    left -= self.advance_in_hand(left);
+                }
+            }
+        }
+        if left > 0
+            && let Some(close) = &mut self.close
+        {
+            let step = left.min(close.len());
+            close.advance(step);
+            left -= step;
+            if close.is_empty() {
+                self.close = None;
+            }
+        }
+        assert_eq!(left, 0, "the transport took more than it was given");
+        if self.arena.is_empty() {
+            // Idle costs nothing: the next message finds a new one.
+            self.arena = BytesMut::new();
+        }
+        progress
+    }
+
+    fn advance_in_hand(&mut self, max: usize) -> usize {
+        let Some(large) = &mut self.in_hand else { return 0 };
+        let step = max.min(large.remaining());
+        large.advance(step);
+        if large.remaining() == 0 {
+            self.in_hand = None;
+        }
+        step
+    }
+}
+
+/// A message's bytes, as the caller has them.
+#[derive(Debug)]
+pub(crate) enum Payload<'a> {
+    Lent(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl Payload<'_> {
+    /// Whether `prefix` and the payload together are UTF-8.
+    pub(crate) fn is_utf8_after(&self, prefix: &[u8]) -> bool {
+        let mut utf8 = weirline_codec::Utf8Validator::new();
+        utf8.push(prefix).is_ok() && utf8.push(self.as_slice()).is_ok() && utf8.finish().is_ok()
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// Pings and pongs: they go out at the next boundary between frames, in order.
+#[derive(Debug, Default)]
+struct ControlLane {
+    bytes: BytesMut,
+    /// The lengths of the frames in `bytes`; the first may be partly sent.
+    frames: VecDeque<u8>,
+    /// Whether the transport has taken a part of the first frame.
+    begun: bool,
+    /// Whether the last frame is a pong, which a later one may replace.
+    last_is_pong: bool,
+}
+
+/// How many control frames, and how many of their bytes, may wait.
+const CONTROL_FRAMES_MAX: usize = 64;
+const CONTROL_BYTES_MAX: usize = 8 << 10;
+
+impl ControlLane {
+    fn push(&mut self, opcode: OpCode, payload: &[u8], key: Option<MaskKey>) {
+        let full = self.frames.len() >= CONTROL_FRAMES_MAX
+            || self.bytes.len() + payload.len() + weirline_codec::HEADER_BYTES_MAX > CONTROL_BYTES_MAX;
+        // RFC 6455 §5.5.3: an endpoint may answer only the latest of several pings.
+        if full && opcode == OpCode::Pong && self.last_is_pong && self.frames.len() > 1 {
+            let len = self.frames.pop_back().map_or(0, usize::from);
+            self.bytes.truncate(self.bytes.len() - len);
+        }
+        let before = self.bytes.len();
+        put_control(&mut self.bytes, opcode, payload, key);
+        self.frames
+            .push_back(u8::try_from(self.bytes.len() - before).unwrap_or(u8::MAX));
+        self.last_is_pong = opcode == OpCode::Pong;
+    }
+
+    /// The transport took up to `max` bytes of the lane; returns how many.
+    fn advance(&mut self, max: usize) -> usize {
+        let step = max.min(self.bytes.len());
+        if step == 0 {
+            return 0;
+        }
+        self.bytes.advance(step);
+        let mut left = step;
+        self.begun = false;
+        while left > 0
+            && let Some(first) = self.frames.front_mut()
+        {
+            let len = usize::from(*first);
+            if left < len {
+                *first -= u8::try_from(left).unwrap_or(u8::MAX);
+                self.begun = true;
+                break;
+            }
+            left -= len;
+            self.frames.pop_front();
+        }
+        if self.bytes.is_empty() {
+            *self = Self::default();
+        }
+        step
+    }
+}
+
+fn put_control(out: &mut BytesMut, opcode: OpCode, payload: &[u8], key: Option<MaskKey>) {
+    let len = u8::try_from(payload.len()).expect("a control payload has at most 125 bytes");
+    let header = FrameHeader {
+        mask: key,
+        ..FrameHeader::control(opcode, len)
+    }
+    .encode();
+    out.reserve(header.len() + payload.len());
+    out.put_slice(&header);
+    let start = out.len();
+    out.put_slice(payload);
+    if let Some(key) = key {
+        apply_mask(key, 0, &mut out[start..]);
+    }
+}

@@ -1,0 +1,366 @@
+//! Bytes to messages: headers across any split, unmasking in place, assembling, limits.
+//!
+//! ```text
+//!            complete header                     frame's last byte
+//!  Header ───────────────────▶ Payload(frame) ───────────────────▶ Header
+//! ```
+//! A data frame whose payload is wholly in the input and that is a message by itself is lent out of the input; only what is
+//! cut, by reads or into fragments, is collected.
+
+use bytes::BytesMut;
+use weirline_codec::{
+    CONTROL_PAYLOAD_BYTES_MAX, CloseCode, CloseFrame, FrameHeader, HEADER_BYTES_MAX, MaskKey, OpCode,
+    Utf8Validator, apply_mask,
+};
+
+use crate::{Config, Delivery, Input, MessageKind, Payload, ProtocolError};
+
+/// What the bytes so far amount to.
+#[derive(Debug)]
+pub(crate) enum Received<'b> {
+    Message {
+        kind: MessageKind,
+        payload: Payload<'b>,
+    },
+    Part {
+        kind: MessageKind,
+        payload: Payload<'b>,
+        first: bool,
+        last: bool,
+    },
+    Ping(Payload<'b>),
+    Pong(Payload<'b>),
+    Close {
+        code: Option<CloseCode>,
+        reason: String,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    stage: Stage,
+    /// The data message whose end has not arrived. `None` between messages: an idle connection holds nothing.
+    message: Option<Box<OpenMessage>>,
+    /// The payload of a control frame that a read has cut.
+    control: Option<BytesMut>,
+    expect_masked: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Waiting for the rest of a header, of which these bytes have arrived.
+    Header {
+        bytes: [u8; HEADER_BYTES_MAX],
+        len: u8,
+    },
+    Payload(Frame),
+}
+
+const NO_HEADER: Stage = Stage::Header {
+    bytes: [0; HEADER_BYTES_MAX],
+    len: 0,
+};
+
+/// The frame whose payload is arriving.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    opcode: OpCode,
+    fin: bool,
+    mask: Option<MaskKey>,
+    len: u64,
+    taken: u64,
+}
+
+#[derive(Debug)]
+struct OpenMessage {
+    kind: MessageKind,
+    utf8: Utf8Validator,
+    /// Empty when parts are handed on.
+    assembled: BytesMut,
+    /// The payload lengths of all frames so far, the current one included.
+    bytes: u64,
+    fragments: u32,
+    empty_in_a_row: u32,
+    delivered_any: bool,
+}
+
+impl Receiver {
+    /// A server expects its peer to mask, a client expects it not to (RFC 6455 §5.1).
+    pub(crate) fn new(expect_masked: bool) -> Self {
+        Self {
+            stage: NO_HEADER,
+            message: None,
+            control: None,
+            expect_masked,
+        }
+    }
+
+    /// Bytes held for the peer.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| {
+            message.assembled.capacity() + size_of::<OpenMessage>()
+        }) + self.control.as_ref().map_or(0, BytesMut::capacity)
+    }
+
+    /// Takes input until something is complete; `None` when all of it was taken and nothing is.
+    pub(crate) fn next<'b>(
+        &mut self,
+        config: &Config,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Received<'b>>, ProtocolError> {
+        loop {
+            let frame = match &self.stage {
+                Stage::Payload(frame) => *frame,
+                Stage::Header { .. } => match self.read_header(input)? {
+                    Some(header) => self.begin_frame(config, &header)?,
+                    None => return Ok(None),
+                },
+            };
+            if input.is_empty() && frame.taken < frame.len {
+                self.stage = Stage::Payload(frame);
+                return Ok(None);
+            }
+            let received = if frame.opcode.is_control() {
+                self.control_payload(frame, input)?
+            } else {
+                self.data_payload(config, frame, input)?
+            };
+            if received.is_some() {
+                return Ok(received);
+            }
+        }
+    }
+
+    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, ProtocolError> {
+        let Stage::Header { bytes, len } = &mut self.stage else {
+            unreachable!("called between frames only")
+        };
+        if *len == 0 {
+            match FrameHeader::decode(input.rest())? {
+                Some((header, header_len)) => {
+                    input.take(header_len as u64);
+                    return Ok(Some(header));
+                }
+                None => {
+                    let part = input.take(u64::MAX);
+                    bytes[..part.len()].copy_from_slice(part);
+                    *len = u8::try_from(part.len()).unwrap_or(u8::MAX);
+                    return Ok(None);
+                }
+            }
+        }
+        // A read ended inside the header: at most 13 more steps of one byte.
+        while let [byte] = input.take(1) {
+            bytes[usize::from(*len)] = *byte;
+            *len += 1;
+            if let Some((header, _)) = FrameHeader::decode(&bytes[..usize::from(*len)])? {
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Judges a header before any byte of its payload is taken (R15).
+    fn begin_frame(&mut self, config: &Config, header: &FrameHeader) -> Result<Frame, ProtocolError> {
+        if self.expect_masked && header.mask.is_none() {
+            return Err(ProtocolError::NotMasked);
+        }
+        if !self.expect_masked && header.mask.is_some() {
+            return Err(ProtocolError::Masked);
+        }
+        if !header.rsv.is_none() {
+            return Err(ProtocolError::ReservedBits);
+        }
+        if !header.opcode.is_control() {
+            self.begin_data_frame(config, header)?;
+        }
+        let frame = Frame {
+            opcode: header.opcode,
+            fin: header.fin,
+            mask: header.mask,
+            len: header.payload_len,
+            taken: 0,
+        };
+        self.stage = Stage::Payload(frame);
+        Ok(frame)
+    }
+
+    fn begin_data_frame(&mut self, config: &Config, header: &FrameHeader) -> Result<(), ProtocolError> {
+        let (bytes, max) = match (&self.message, header.opcode) {
+            (Some(message), OpCode::Continuation) => (
+                message.bytes.saturating_add(header.payload_len),
+                config.message_bytes_max(message.kind),
+            ),
+            (None, OpCode::Continuation) => return Err(ProtocolError::UnexpectedContinuation),
+            (Some(_), _) => return Err(ProtocolError::ExpectedContinuation),
+            (None, opcode) => (header.payload_len, config.message_bytes_max(kind_of(opcode))),
+        };
+        if bytes > max {
+            return Err(ProtocolError::MessageTooBig { bytes, max });
+        }
+        if header.payload_len > config.frame_bytes_max {
+            return Err(ProtocolError::FrameTooBig {
+                bytes: header.payload_len,
+                max: config.frame_bytes_max,
+            });
+        }
+        let Some(message) = &mut self.message else {
+            return Ok(());
+        };
+        message.bytes = bytes;
+        message.fragments += 1;
+        if message.fragments > config.fragments_max {
+            return Err(ProtocolError::TooManyFragments {
+                max: config.fragments_max,
+            });
+        }
+        message.count_empty(config, header.payload_len)
+    }
+
+    fn control_payload<'b>(
+        &mut self,
+        frame: Frame,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Received<'b>>, ProtocolError> {
+        let (chunk, complete) = self.take_chunk(frame, input);
+        let payload = match (self.control.take(), complete) {
+            (None, true) => Payload::lent(chunk),
+            (held, complete) => {
+                let mut held = held.unwrap_or_else(|| BytesMut::with_capacity(CONTROL_PAYLOAD_BYTES_MAX));
+                held.extend_from_slice(chunk);
+                if !complete {
+                    self.control = Some(held);
+                    return Ok(None);
+                }
+                Payload::owned(held)
+            }
+        };
+        Ok(Some(match frame.opcode {
+            OpCode::Ping => Received::Ping(payload),
+            OpCode::Pong => Received::Pong(payload),
+            _ => {
+                let CloseFrame { code, reason } = CloseFrame::parse(&payload)?;
+                Received::Close {
+                    code,
+                    reason: reason.to_owned(),
+                }
+            }
+        }))
+    }
+
+    fn data_payload<'b>(
+        &mut self,
+        config: &Config,
+        frame: Frame,
+        input: &mut Input<'b>,
+    ) -> Result<Option<Received<'b>>, ProtocolError> {
+        let (chunk, complete) = self.take_chunk(frame, input);
+        let last = complete && frame.fin;
+        if last && self.message.is_none() && config.delivery == Delivery::Messages {
+            let kind = kind_of(frame.opcode);
+            if kind == MessageKind::Text {
+                let mut utf8 = Utf8Validator::new();
+                utf8.push(chunk)?;
+                utf8.finish()?;
+            }
+            return Ok(Some(Received::Message {
+                kind,
+                payload: Payload::lent(chunk),
+            }));
+        }
+        let message = match &mut self.message {
+            Some(message) => message,
+            none => {
+                let mut message = Box::new(OpenMessage::new(kind_of(frame.opcode), frame.len));
+                message.count_empty(config, frame.len)?;
+                none.insert(message)
+            }
+        };
+        if message.kind == MessageKind::Text {
+            message.utf8.push(chunk)?;
+            if last {
+                message.utf8.finish()?;
+            }
+        }
+        let kind = message.kind;
+        if config.delivery == Delivery::Parts {
+            let first = !message.delivered_any;
+            message.delivered_any = true;
+            if last {
+                self.message = None;
+            }
+            return Ok(Some(Received::Part {
+                kind,
+                payload: Payload::lent(chunk),
+                first,
+                last,
+            }));
+        }
+        // Grows with what has arrived, never by what a header declares.
+        message.assembled.extend_from_slice(chunk);
+        if !last {
+            return Ok(None);
+        }
+        let assembled = self
+            .message
+            .take()
+            .map(|message| message.assembled)
+            .unwrap_or_default();
+        Ok(Some(Received::Message {
+            kind,
+            payload: Payload::owned(assembled),
+        }))
+    }
+
+    /// Takes what the input has of the frame's payload, unmasks it, and says whether the frame is complete.
+    fn take_chunk<'b>(&mut self, mut frame: Frame, input: &mut Input<'b>) -> (&'b mut [u8], bool) {
+        let chunk = input.take(frame.len - frame.taken);
+        if let Some(key) = frame.mask {
+            apply_mask(key, frame.taken, chunk);
+        }
+        frame.taken += chunk.len() as u64;
+        let complete = frame.taken == frame.len;
+        self.stage = if complete {
+            NO_HEADER
+        } else {
+            Stage::Payload(frame)
+        };
+        (chunk, complete)
+    }
+}
+
+impl OpenMessage {
+    fn new(kind: MessageKind, bytes: u64) -> Self {
+        Self {
+            kind,
+            utf8: Utf8Validator::new(),
+            assembled: BytesMut::new(),
+            bytes,
+            fragments: 1,
+            empty_in_a_row: 0,
+            delivered_any: false,
+        }
+    }
+
+    fn count_empty(&mut self, config: &Config, payload_len: u64) -> Result<(), ProtocolError> {
+        self.empty_in_a_row = if payload_len == 0 {
+            self.empty_in_a_row + 1
+        } else {
+            0
+        };
+        if self.empty_in_a_row > config.empty_fragments_max {
+            return Err(ProtocolError::TooManyEmptyFragments {
+                max: config.empty_fragments_max,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(opcode: OpCode) -> MessageKind {
+    if opcode == OpCode::Text {
+        MessageKind::Text
+    } else {
+        MessageKind::Binary
+    }
+}
