@@ -1,1 +1,24 @@
-//! Sessions and streams that outlive connections: the resume protocol, both sides, without I/O.
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+mod client;
+mod close;
+mod outgoing;
+mod secret;
+mod server;
+pub mod text;
+
+pub use backoff::{Backoff, BackoffConfig, Jitter};
+pub use client::{
+    AfterLoss, ClientEvent, ClientState, Dial, DialError, Failure, HandledError, OutboxEntry, PublishError,
+    Revision, StoreMode, Subscribe, TextClient, TextClientConfig, Ticket,
+};
+pub use close::Close;
+pub use outgoing::{Outgoing, Prefix};
+pub use secret::Secret;
+pub use server::{ReadRequest, TextServer, TextServerConfig};
+
+/// The normative description of the protocol.
+#[doc = include_str!("../PROTOCOL.md")]
+pub mod protocol {}
