@@ -19,6 +19,11 @@ pub struct Escaped<'a>(pub &'a str);
 impl Escaped<'_> {
     /// Characters of the source that are shown.
     pub const CHARS_MAX: usize = 200;
+
+    /// Whether nothing in this text needs an escape (a backslash alone does not: it may come from one).
+    pub(crate) fn is_clean(text: &str) -> bool {
+        !text.chars().any(is_hidden)
+    }
 }
 
 impl fmt::Display for Escaped<'_> {

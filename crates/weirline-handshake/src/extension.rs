@@ -219,3 +219,154 @@ fn flag(flag: &mut bool, value: Option<&str>) -> Result<(), OfferProblem> {
         (false, None) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(input: &str) -> Result<Vec<ExtensionOffer>, ExtensionError> {
+        let mut offers = Vec::new();
+        ExtensionOffer::read_list(input, &mut offers).map(|()| offers)
+    }
+
+    #[test]
+    fn deflate_offers_are_typed() {
+        let check = |parameters: &str, expect: DeflateOffer| {
+            let read = read(&format!("permessage-deflate{parameters}"));
+            assert_eq!(
+                read,
+                Ok(vec![ExtensionOffer::PermessageDeflate(expect)]),
+                "{parameters:?}"
+            );
+        };
+        let none = DeflateOffer::default();
+        let bits = |bits| WindowBits::new(bits).expect("8 to 15");
+        let at_most = |n| DeflateOffer {
+            client_max_window_bits: ClientWindow::AtMost(bits(n)),
+            ..none
+        };
+        let server = |n| DeflateOffer {
+            server_max_window_bits: Some(bits(n)),
+            ..none
+        };
+        check("", none);
+        check(
+            "; client_max_window_bits",
+            DeflateOffer {
+                client_max_window_bits: ClientWindow::Limitable,
+                ..none
+            },
+        );
+        check("; client_max_window_bits=8", at_most(8));
+        check(";client_max_window_bits = \"15\"", at_most(15));
+        check("; server_max_window_bits=8", server(8));
+        check("; server_max_window_bits=10", server(10));
+        check(
+            "; server_no_context_takeover",
+            DeflateOffer {
+                server_no_context_takeover: true,
+                ..none
+            },
+        );
+        check(
+            "; client_no_context_takeover",
+            DeflateOffer {
+                client_no_context_takeover: true,
+                ..none
+            },
+        );
+    }
+
+    #[test]
+    fn deflate_offers_that_cannot_be_met_are_declined() {
+        let check = |parameters: &str, expect: OfferProblem| {
+            let read = read(&format!("permessage-deflate; {parameters}"));
+            assert_eq!(
+                read,
+                Ok(vec![ExtensionOffer::Unacceptable(expect)]),
+                "{parameters:?}"
+            );
+        };
+        for bits in [
+            "7",
+            "16",
+            "0",
+            "08",
+            "+9",
+            "015",
+            "1",
+            "99",
+            "150",
+            "18446744073709551624",
+            "x",
+            "\"16\"",
+        ] {
+            check(
+                &format!("server_max_window_bits={bits}"),
+                OfferProblem::WindowBits,
+            );
+            check(
+                &format!("client_max_window_bits={bits}"),
+                OfferProblem::WindowBits,
+            );
+        }
+        check("server_max_window_bits", OfferProblem::WindowBits);
+        check(
+            "server_max_window_bits=9; server_max_window_bits=9",
+            OfferProblem::RepeatedParameter,
+        );
+        check(
+            "client_max_window_bits; client_max_window_bits=9",
+            OfferProblem::RepeatedParameter,
+        );
+        check(
+            "server_no_context_takeover; server_no_context_takeover",
+            OfferProblem::RepeatedParameter,
+        );
+        check("server_no_context_takeover=1", OfferProblem::UnexpectedValue);
+        check("client_no_context_takeover=true", OfferProblem::UnexpectedValue);
+        check("mode=fast", OfferProblem::UnknownParameter);
+        check("mode; server_max_window_bits=99", OfferProblem::UnknownParameter); // the first problem
+    }
+
+    #[test]
+    fn lists_keep_their_order_and_have_a_bound() {
+        let unknown = |name: &str| ExtensionOffer::Unknown {
+            name: name.to_owned(),
+        };
+        assert_eq!(read(""), Ok(vec![]));
+        assert_eq!(read(" , ,"), Ok(vec![]));
+        assert_eq!(
+            read("foo, bar; baz=2, Permessage-Deflate"),
+            Ok(vec![
+                unknown("foo"),
+                unknown("bar"),
+                unknown("Permessage-Deflate"),
+            ])
+        );
+        let offers =
+            read("permessage-deflate; server_max_window_bits=99, permessage-deflate").expect("grammatical");
+        assert!(matches!(
+            offers[..],
+            [
+                ExtensionOffer::Unacceptable(_),
+                ExtensionOffer::PermessageDeflate(_)
+            ]
+        ));
+        let list = |n| vec!["a"; n].join(",");
+        assert_eq!(
+            read(&list(ExtensionOffer::OFFERS_MAX)).map(|offers| offers.len()),
+            Ok(ExtensionOffer::OFFERS_MAX)
+        );
+        assert_eq!(
+            read(&list(ExtensionOffer::OFFERS_MAX + 1)),
+            Err(ExtensionError::TooMany)
+        );
+        let parameters = |n| format!("a{}", "; b".repeat(n));
+        assert!(read(&parameters(ExtensionOffer::PARAMETERS_MAX)).is_ok());
+        assert_eq!(
+            read(&parameters(ExtensionOffer::PARAMETERS_MAX + 1)),
+            Err(ExtensionError::TooMany)
+        );
+    }
+}

@@ -9,7 +9,9 @@ use crate::host::{Authority, Host, HostError};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WsUrl {
     secure: bool,
-    authority: Authority,
+    host: Host,
+    /// The effective port, so that two spellings of one URL are equal.
+    port: u16,
     path_and_query: String,
 }
 
@@ -60,7 +62,8 @@ impl WsUrl {
         let slash = if local.starts_with('/') { "" } else { "/" };
         Ok(Self {
             secure,
-            authority,
+            host: authority.host().clone(),
+            port: authority.port().unwrap_or(default_port(secure)),
             path_and_query: format!("{slash}{local}"),
         })
     }
@@ -74,13 +77,13 @@ impl WsUrl {
     /// The host.
     #[must_use]
     pub fn host(&self) -> &Host {
-        self.authority.host()
+        &self.host
     }
 
     /// The host as resolvers and TLS want it: IPv6 without brackets.
     #[must_use]
     pub fn dial_host(&self) -> String {
-        match self.authority.host() {
+        match &self.host {
             Host::V6(address) => address.to_string(),
             host => host.to_string(),
         }
@@ -89,7 +92,7 @@ impl WsUrl {
     /// The port to dial: the one written, else 80 or 443.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.authority.port().unwrap_or(self.default_port())
+        self.port
     }
 
     /// The path and, behind `?`, the query: the request's target.
@@ -100,12 +103,8 @@ impl WsUrl {
 
     /// The value of `Host`: the port is left out when it is the scheme's default (RFC 6455 §4.1 item 4).
     pub(super) fn host_field(&self) -> String {
-        let port = Some(self.port()).filter(|port| *port != self.default_port());
-        Authority::new(self.authority.host().clone(), port).to_string()
-    }
-
-    fn default_port(&self) -> u16 {
-        if self.secure { 443 } else { 80 }
+        let port = Some(self.port).filter(|port| *port != default_port(self.secure));
+        Authority::new(self.host.clone(), port).to_string()
     }
 }
 
@@ -122,4 +121,8 @@ impl fmt::Display for WsUrl {
         let scheme = if self.secure { "wss" } else { "ws" };
         write!(f, "{scheme}://{}{}", self.host_field(), self.path_and_query)
     }
+}
+
+fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }

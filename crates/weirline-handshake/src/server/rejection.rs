@@ -156,10 +156,17 @@ impl Rejection {
         kind: RejectionKind,
         message: impl Into<Cow<'static, str>>,
     ) -> Self {
+        let message = message.into();
+        // Cleaned here once, so that neither the answer nor a log can be split by it.
+        let message = if Escaped::is_clean(&message) {
+            message
+        } else {
+            Escaped(&message).to_string().into()
+        };
         Self {
             status,
             kind,
-            message: message.into(),
+            message,
             retry_after: None,
             headers: Vec::new(),
         }
@@ -194,7 +201,7 @@ impl Rejection {
         self.kind
     }
 
-    /// Why, and what to do about it; this is also the body of the answer.
+    /// Why, and what to do about it, on one line without control characters; also the body of the answer.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -209,7 +216,7 @@ impl Rejection {
     /// The whole answer, head and body. Write it, then close the connection.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let body = format!("{}\n", Escaped(&self.message));
+        let body = format!("{}\n", self.message);
         let mut out = Vec::with_capacity(256 + body.len());
         fields::start_answer(&mut out, self.status);
         // RFC 9110 §7.8: whoever sends Upgrade also names it in Connection.
@@ -248,12 +255,7 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "upgrade refused with {}: {}",
-            self.status,
-            Escaped(&self.message)
-        )
+        write!(f, "upgrade refused with {}: {}", self.status, self.message)
     }
 }
 
