@@ -46,20 +46,20 @@ impl RequestReader {
     /// # Panics
     /// After `Done` or a rejection: what follows a head is not a second request.
     pub fn handle_input(&mut self, input: &[u8]) -> Result<Progress, Rejection> {
-        let mut reader = self.head.take().expect("the reader serves one request");
-        match reader.handle_input(input).map_err(malformed)? {
-            Some(head) => {
-                let request = UpgradeRequest::parse(&head.bytes, reader.field_count())?;
-                Ok(Progress::Done {
-                    request,
-                    consumed: head.consumed,
-                })
-            }
-            None => {
-                self.head = Some(reader);
-                Ok(Progress::NeedMore)
-            }
-        }
+        let reader = self.head.as_mut().expect("the reader serves one request");
+        let head = match reader.handle_input(input) {
+            Ok(None) => return Ok(Progress::NeedMore),
+            Ok(Some(head)) => Ok(head),
+            Err(error) => Err(malformed(error)),
+        };
+        let field_count = reader.field_count();
+        self.head = None;
+        let head = head?;
+        let request = UpgradeRequest::parse(&head.bytes, field_count)?;
+        Ok(Progress::Done {
+            request,
+            consumed: head.consumed,
+        })
     }
 
     /// Whether no byte has come yet: a peer that leaves then (a health check, a port scan) is no failed handshake.
