@@ -1,0 +1,39 @@
+//! The read buffer of a worker thread: one for all its connections, so that an idle connection holds none.
+
+use std::cell::Cell;
+
+/// Large reads save system calls on large pipelined messages; the size makes no difference to small ones.
+const READ_BYTES: usize = 256 << 10;
+
+/// Copies between buffers whose addresses differ by a few bytes modulo the page are many times slower, so the buffer
+/// begins on a page.
+const PAGE_BYTES: usize = 4096;
+
+thread_local! {
+    static BUFFER: Cell<Option<ReadBuffer>> = const { Cell::new(None) };
+}
+
+pub(crate) struct ReadBuffer {
+    storage: Vec<u8>,
+    start: usize,
+}
+
+impl ReadBuffer {
+    /// Takes the thread's buffer, rather than borrowing it: a handler may drive another connection while it is in use.
+    pub(crate) fn take() -> Self {
+        BUFFER.take().unwrap_or_else(|| {
+            let storage = vec![0; READ_BYTES + PAGE_BYTES];
+            let start = storage.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
+            Self { storage, start }
+        })
+    }
+
+    /// Gives it back.
+    pub(crate) fn put_back(self) {
+        BUFFER.set(Some(self));
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.storage[self.start..self.start + READ_BYTES]
+    }
+}
