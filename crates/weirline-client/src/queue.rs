@@ -1,0 +1,138 @@
+//! The queue between the connection and the application: bounded by reading, never by dropping.
+//!
+//! | what | when the application is slow |
+//! |---|---|
+//! | deliveries (messages, gaps, resets, verdicts on publishes) | kept; the connection stops reading the socket when [`EventLimits`] is reached |
+//! | acknowledgements | cumulative, so one slot: a later one replaces an earlier one nobody took |
+//! | link states | at most [`STATES_MAX`]; beyond that the oldest is dropped, and a log line has each of them |
+//!
+//! The message that reaches a limit is the last one taken in; what was read behind it stays encoded. A client whose
+//! queue is full does not dial.
+
+use std::collections::VecDeque;
+
+use weirline_resume::Ticket;
+
+use crate::event::Event;
+
+/// Link states kept for an application that takes no events.
+pub const STATES_MAX: usize = 256;
+
+/// What one queued event is charged besides its payload, in bytes.
+const EVENT_OVERHEAD: usize = size_of::<Event>();
+
+/// How much may wait for the application before the client stops reading the socket.
+///
+/// Both bounds hold; reading goes on when the queue has fallen to half of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventLimits {
+    /// Deliveries; default 5000.
+    pub messages: usize,
+    /// Bytes of payload, and of each event's own size; default 1 MiB. One message of any legal size is accepted
+    /// by an empty queue.
+    pub bytes: usize,
+}
+
+impl Default for EventLimits {
+    fn default() -> Self {
+        Self {
+            messages: 5000,
+            bytes: 1 << 20,
+        }
+    }
+}
+
+/// Events in the order in which they happened, with their charge.
+#[derive(Debug)]
+pub(crate) struct EventQueue {
+    limits: EventLimits,
+    items: VecDeque<Event>,
+    acked: Option<Ticket>,
+    /// Charged deliveries in `items`.
+    messages: usize,
+    bytes: usize,
+    /// Link states in `items`.
+    states: usize,
+}
+
+impl EventQueue {
+    pub(crate) fn new(limits: EventLimits) -> Self {
+        Self {
+            limits,
+            items: VecDeque::new(),
+            acked: None,
+            messages: 0,
+            bytes: 0,
+            states: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, event: Event) {
+        match event {
+            Event::Acked(ticket) => {
+                self.acked = Some(self.acked.map_or(ticket, |before| before.max(ticket)));
+                return;
+            }
+            Event::Link(_) => {
+                if self.states == STATES_MAX {
+                    self.drop_oldest_state();
+                }
+                self.states += 1;
+            }
+            ref delivery => {
+                self.messages += 1;
+                self.bytes += charge(delivery);
+            }
+        }
+        self.items.push_back(event);
+    }
+
+    /// The acknowledgement first, since a full queue must not hold it back, then everything else in order.
+    pub(crate) fn pop(&mut self) -> Option<Event> {
+        if let Some(ticket) = self.acked.take() {
+            return Some(Event::Acked(ticket));
+        }
+        let event = self.items.pop_front()?;
+        if matches!(event, Event::Link(_)) {
+            self.states -= 1;
+        } else {
+            self.messages -= 1;
+            self.bytes -= charge(&event);
+        }
+        Some(event)
+    }
+
+    /// True when reading must stop.
+    pub(crate) fn is_full(&self) -> bool {
+        self.messages >= self.limits.messages || self.bytes >= self.limits.bytes
+    }
+
+    /// True when reading may start again: half of each limit, so that a full queue does not toggle it per event.
+    pub(crate) fn has_room(&self) -> bool {
+        self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
+    }
+
+    /// Deliveries waiting, and their bytes.
+    pub(crate) fn depth(&self) -> (usize, usize) {
+        (self.messages, self.bytes)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
+    fn drop_oldest_state(&mut self) {
+        let oldest = self
+            .items
+            .iter()
+            .position(|event| matches!(event, Event::Link(_)));
+        if let Some(index) = oldest {
+            self.items.remove(index);
+            self.states -= 1;
+        }
+    }
+}
+
+fn charge(event: &Event) -> usize {
+    EVENT_OVERHEAD + event.payload_len()
+}
