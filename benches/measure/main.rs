@@ -1,0 +1,84 @@
+//! Measurements of the real server from outside: system calls, memory, resistance to attacks; and of the driver's
+//! instructions. `cargo xtask measure` builds the server and runs them all.
+//!
+//! The load generator uses blocking sockets and frames of its own, none of what it measures.
+#![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "measures real processes, in real time")]
+
+mod attacks;
+mod client;
+mod idle;
+mod pipe;
+mod server;
+mod syscalls;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "measure", about = "Measures the server from outside.")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// System calls of the server per echoed message at pipeline depth 16 (needs strace)
+    Syscalls(Server),
+    /// Memory of the server per idle connection
+    Idle {
+        #[command(flatten)]
+        server: Server,
+        #[arg(long, default_value_t = 10_000)]
+        connections: usize,
+    },
+    /// Floods and lies: memory must stay where it is
+    Attacks(Server),
+    /// Instructions per MiB of sending one message through a pipe of 64 KiB, at 16 and 256 MiB (needs valgrind)
+    Pipe,
+    /// The work that `pipe` counts: sends one message of so many MiB
+    PipeOnce { mebibytes: usize },
+}
+
+/// The server to be measured.
+#[derive(clap::Args)]
+struct Server {
+    /// The `weirline` binary
+    #[arg(long)]
+    server: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().what {
+        What::Syscalls(Server { server }) => syscalls::run(&server),
+        What::Idle {
+            server: Server { server },
+            connections,
+        } => idle::run(&server, connections),
+        What::Attacks(Server { server }) => attacks::run(&server),
+        What::Pipe => pipe::compare(),
+        What::PipeOnce { mebibytes } => pipe::once(mebibytes),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("measure: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// Prints a figure beside its bar, and fails where it is over.
+fn judge(name: &str, figure: f64, bar: f64, unit: &str) -> Outcome {
+    println!("{name}: {figure:.3} {unit} (bar: at most {bar} {unit})");
+    if figure <= bar {
+        Ok(())
+    } else {
+        Err(format!("{name}: {figure:.3} is over the bar of {bar} {unit}").into())
+    }
+}
