@@ -1,1 +1,22 @@
-//! The Weirline server as a library: listeners, workers, hub, registry, shutdown.
+#![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+
+mod alarm;
+mod clock;
+mod committer;
+mod config;
+mod echo;
+mod error;
+mod hub;
+mod mailbox;
+mod registry;
+mod routes;
+pub mod runtime;
+mod serve;
+mod sessions;
+mod stream;
+mod worker;
+
+pub use config::{Config, Validation};
+pub use error::ServeError;
+pub use serve::serve;

@@ -1,0 +1,84 @@
+//! What the server allows.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weirline_handshake::{OriginPolicy, Validate};
+use weirline_resume::{Prefix, TextServerConfig};
+use weirline_tokio::AcceptSettings;
+
+/// The application's own check of every upgrade request (R4).
+pub type Validation = Arc<dyn Validate + Send + Sync>;
+
+/// The server's settings. The defaults are for production: no origin is allowed, and there is no `/echo`.
+#[derive(Clone)]
+pub struct Config {
+    /// How many workers serve connections. Default 1. Each is one thread in [`runtime`](crate::runtime), or one local
+    /// task in [`serve`](crate::serve).
+    pub workers: u16,
+    /// Which pages may connect (R3). The default refuses everyone, programs that send no Origin included.
+    pub origins: OriginPolicy,
+    /// Judges each request after the origins, and may add headers to the 101 (R4). Default: none.
+    pub validation: Option<Validation>,
+    /// Whether `/echo` exists. Default false: it sends everything back to whoever asks.
+    pub echo: bool,
+    /// Deadline and bounds of a handshake. Default 10 s, 16 KiB and 64 fields.
+    pub handshake: AcceptSettings,
+    /// How many sockets may be open, in their handshake or after it. Default 50,000. Those over it are answered 503 as
+    /// long as they are few, and dropped when they are many.
+    pub connections_max: usize,
+    /// The longest `Retry-After` of a 503. Each is drawn at random below it, so that a crowd does not come back as one.
+    /// Default 30 s.
+    pub retry_after_max: Duration,
+    /// Limits and timers of a connection to a stream.
+    pub stream_connection: Arc<weirline_connection::Config>,
+    /// Limits and timers of a connection to `/echo`: texts may have 16 MiB there.
+    pub echo_connection: Arc<weirline_connection::Config>,
+    /// Limits of the text form.
+    pub text: Arc<TextServerConfig>,
+    /// How long a session lives without a connection. Default 300 s.
+    pub session_ttl: Duration,
+    /// How long a shutdown waits for closing handshakes before it drops what is left. Default 10 s.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let text = TextServerConfig::default();
+        let mut stream_connection = weirline_connection::Config::default();
+        // A payload at its limit still has its number before it.
+        stream_connection.text_bytes_max = (text.payload_text_bytes_max + Prefix::LEN_MAX) as u64;
+        stream_connection.binary_bytes_max = (text.payload_binary_bytes_max + Prefix::LEN_MAX) as u64;
+        stream_connection.frame_bytes_max = stream_connection.binary_bytes_max;
+        let mut echo_connection = weirline_connection::Config::default();
+        echo_connection.text_bytes_max = echo_connection.binary_bytes_max;
+        Self {
+            workers: 1,
+            origins: OriginPolicy::default(),
+            validation: None,
+            echo: false,
+            handshake: AcceptSettings::default(),
+            connections_max: 50_000,
+            retry_after_max: Duration::from_secs(30),
+            stream_connection: Arc::new(stream_connection),
+            echo_connection: Arc::new(echo_connection),
+            text: Arc::new(text),
+            session_ttl: Duration::from_secs(300),
+            shutdown_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("workers", &self.workers)
+            .field("origins", &self.origins)
+            .field("validation", &self.validation.is_some())
+            .field("echo", &self.echo)
+            .field("connections_max", &self.connections_max)
+            .field("session_ttl", &self.session_ttl)
+            .finish_non_exhaustive()
+    }
+}

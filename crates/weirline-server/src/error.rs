@@ -1,0 +1,32 @@
+//! Why a server stops by itself.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// The server cannot start, or cannot go on. Nothing a peer does leads here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// Another process listens on the address.
+    #[error(
+        "{address} is in use: stop what listens there, or choose another address (port 0 takes a free one)"
+    )]
+    AddressInUse {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// A worker's runtime or thread could not be started.
+    #[error("cannot start a worker: {0}")]
+    Start(#[source] io::Error),
+    /// A worker or the committer ended in a panic.
+    #[error("a part of the server ended in a panic: {0}")]
+    Panicked(&'static str),
+}

@@ -1,0 +1,271 @@
+//! A worker's connections: how each is found, woken, and told to leave.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::task::Waker;
+
+use slab::Slab;
+use tokio::sync::Notify;
+use weirline_log::StreamId;
+
+use crate::hub::{ConnId, Reply, SocketGuard, WorkerMail};
+
+/// How far the shutdown has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Running,
+    /// Close every connection with 1001.
+    Closing,
+    /// The time for closing handshakes is over.
+    Aborting,
+}
+
+/// The connections of one worker. Cheap to clone; it never leaves the worker's thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    worker: u16,
+    stage: Cell<Stage>,
+    table: RefCell<Table>,
+    /// Sockets in their handshake.
+    handshakes: Cell<usize>,
+    /// The last connection has gone, or the last handshake.
+    emptied: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    generation: u32,
+    slots: Slab<Slot>,
+    subscribers: BTreeMap<StreamId, BTreeSet<u32>>,
+}
+
+/// What every connection costs here. An echo needs no more than this.
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    waker: Option<Waker>,
+    stream: Option<Box<StreamSlot>>,
+    _socket: SocketGuard,
+}
+
+/// What a connection to a stream has besides.
+#[derive(Debug, Default)]
+struct StreamSlot {
+    news: News,
+    subscribed: Option<StreamId>,
+}
+
+/// What happened for a connection since it last looked.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The reply to its submission; it has at most one outstanding.
+    pub(crate) reply: Option<Reply>,
+    /// A higher attach has its session.
+    pub(crate) fenced: bool,
+    /// Its stream has grown.
+    pub(crate) grown: bool,
+}
+
+impl Registry {
+    pub(crate) fn new(worker: u16) -> Self {
+        Self(Rc::new(Inner {
+            worker,
+            stage: Cell::new(Stage::Running),
+            table: RefCell::default(),
+            handshakes: Cell::new(0),
+            emptied: Notify::new(),
+        }))
+    }
+
+    /// Takes in a connection, until the [`Place`] is dropped. `stream` says whether it will have news.
+    pub(crate) fn enter(&self, socket: SocketGuard, stream: bool) -> Place {
+        let mut table = self.0.table.borrow_mut();
+        table.generation = table.generation.wrapping_add(1);
+        let generation = table.generation;
+        let stream = stream.then(Box::default);
+        let slot = table.slots.insert(Slot {
+            generation,
+            waker: None,
+            stream,
+            _socket: socket,
+        });
+        // Sockets are descriptors, and there are fewer of those than a u32 can count.
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        Place {
+            registry: self.clone(),
+            id: ConnId::new(self.0.worker, slot, generation),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.0.stage.get()
+    }
+
+    /// Wakes every connection, so that it sees the stage.
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.0.stage.set(stage);
+        for (_, slot) in &mut self.0.table.borrow_mut().slots {
+            slot.wake();
+        }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.table.borrow().slots.len()
+    }
+
+    /// Waits until there is no connection and no handshake.
+    pub(crate) async fn emptied(&self) {
+        while self.len() > 0 || self.0.handshakes.get() > 0 {
+            self.0.emptied.notified().await;
+        }
+    }
+
+    /// Counts a handshake for as long as the guard lives.
+    pub(crate) fn count_handshake(&self) -> HandshakeGuard {
+        self.0.handshakes.set(self.0.handshakes.get() + 1);
+        HandshakeGuard(self.clone())
+    }
+
+    /// Hands out what the committer has left for this worker.
+    pub(crate) fn deliver(&self, mail: WorkerMail) {
+        let table = &mut *self.0.table.borrow_mut();
+        for (id, reply) in mail.replies {
+            table.news(id, |news| news.reply = Some(reply));
+        }
+        for id in mail.fenced {
+            table.news(id, |news| news.fenced = true);
+        }
+        for stream in mail.grown {
+            let Some(subscribers) = table.subscribers.get(&stream) else {
+                continue;
+            };
+            for &key in subscribers {
+                if let Some(slot) = table.slots.get_mut(key as usize) {
+                    if let Some(stream) = &mut slot.stream {
+                        stream.news.grown = true;
+                    }
+                    slot.wake();
+                }
+            }
+        }
+    }
+}
+
+impl Table {
+    fn news(&mut self, id: ConnId, change: impl FnOnce(&mut News)) {
+        let slot = self
+            .slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation);
+        let Some(slot) = slot else { return };
+        if let Some(stream) = &mut slot.stream {
+            change(&mut stream.news);
+            slot.wake();
+        }
+    }
+}
+
+impl Slot {
+    /// The waker is used up: the connection leaves it again in its next turn.
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A handshake that is going on.
+#[derive(Debug)]
+pub(crate) struct HandshakeGuard(Registry);
+
+impl Drop for HandshakeGuard {
+    fn drop(&mut self) {
+        let Inner {
+            handshakes, emptied, ..
+        } = &*self.0.0;
+        handshakes.set(handshakes.get() - 1);
+        if handshakes.get() == 0 {
+            emptied.notify_one();
+        }
+    }
+}
+
+/// A connection's place in the [`Registry`]; it leaves when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    registry: Registry,
+    id: ConnId,
+}
+
+impl Place {
+    pub(crate) fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Says whom to wake, and returns the stage of the shutdown.
+    pub(crate) fn check_in(&self, waker: &Waker) -> Stage {
+        if let Some(slot) = self
+            .registry
+            .0
+            .table
+            .borrow_mut()
+            .slots
+            .get_mut(self.id.slot as usize)
+            && !slot.waker.as_ref().is_some_and(|known| known.will_wake(waker))
+        {
+            slot.waker = Some(waker.clone());
+        }
+        self.registry.stage()
+    }
+
+    /// Takes what happened since the last call.
+    pub(crate) fn news(&self) -> News {
+        self.with_stream(|_, stream| std::mem::take(&mut stream.news))
+            .unwrap_or_default()
+    }
+
+    /// From the next growth of the stream on, there will be news of it.
+    pub(crate) fn subscribe(&self, name: &StreamId) {
+        self.with_stream(|subscribers, stream| {
+            subscribers.entry(name.clone()).or_default().insert(self.id.slot);
+            stream.subscribed = Some(name.clone());
+        });
+    }
+
+    fn with_stream<R>(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<StreamId, BTreeSet<u32>>, &mut StreamSlot) -> R,
+    ) -> Option<R> {
+        let table = &mut *self.registry.0.table.borrow_mut();
+        let stream = table.slots.get_mut(self.id.slot as usize)?.stream.as_mut()?;
+        Some(change(&mut table.subscribers, stream))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = self.registry.0.table.borrow_mut();
+        let slot = table.slots.try_remove(self.id.slot as usize);
+        let name = slot
+            .and_then(|slot| slot.stream)
+            .and_then(|stream| stream.subscribed);
+        if let Some(name) = name
+            && let Some(subscribers) = table.subscribers.get_mut(&name)
+        {
+            subscribers.remove(&self.id.slot);
+            if subscribers.is_empty() {
+                table.subscribers.remove(&name);
+            }
+        }
+        if table.slots.is_empty() {
+            // A crowd that has left leaves its table behind otherwise.
+            table.slots = Slab::new();
+            self.registry.0.emptied.notify_one();
+        }
+    }
+}

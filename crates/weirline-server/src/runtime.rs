@@ -1,0 +1,201 @@
+//! The server on threads: one for each worker, one for the committer. The only place here that starts any.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tracing::{debug, error, info};
+use weirline_log::{LogReader, LogWriter};
+use weirline_tokio::{Entropy, Observer};
+
+use crate::alarm::Alarm;
+use crate::committer::Committer;
+use crate::hub::Hub;
+use crate::registry::Stage;
+use crate::sessions::Sessions;
+use crate::worker::{Parts, Worker};
+use crate::{Config, ServeError};
+
+/// Sockets that listen, before anything is served.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    sockets: Vec<std::net::TcpListener>,
+    address: SocketAddr,
+}
+
+/// Listens on `address`: one socket for each worker, among which the kernel spreads the connections (`SO_REUSEPORT`).
+/// With port 0 the kernel chooses a port, and all workers share it.
+///
+/// # Errors
+/// [`ServeError::AddressInUse`] and [`ServeError::Listen`].
+pub fn bind(config: Config, address: SocketAddr) -> Result<Bound, ServeError> {
+    // With SO_REUSEPORT a second server of the same user would start, and take half of the connections. So the port is
+    // first taken without it, which fails if anybody listens there.
+    let probe = listen(address, false)?;
+    let fail = |source| ServeError::Listen { address, source };
+    let address = probe.local_addr().map_err(fail)?;
+    if config.workers <= 1 {
+        return Ok(Bound {
+            config,
+            sockets: vec![probe],
+            address,
+        });
+    }
+    drop(probe);
+    let sockets = (0..config.workers)
+        .map(|_| listen(address, true))
+        .collect::<Result<_, _>>()?;
+    Ok(Bound {
+        config,
+        sockets,
+        address,
+    })
+}
+
+fn listen(address: SocketAddr, shared: bool) -> Result<std::net::TcpListener, ServeError> {
+    let socket = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        // A restart must not wait for the connections of its predecessor to be forgotten (TIME_WAIT).
+        socket.set_reuse_address(true)?;
+        #[cfg(unix)]
+        socket.set_reuse_port(shared)?;
+        #[cfg(not(unix))]
+        let _ = shared;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    };
+    match socket() {
+        Ok(socket) => Ok(socket.into()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(ServeError::AddressInUse { address }),
+        Err(source) => Err(ServeError::Listen { address, source }),
+    }
+}
+
+impl Bound {
+    /// The real address, also where port 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` resolves and the connections are closed, as [`serve`](crate::serve) does.
+    ///
+    /// Each worker is a thread with a runtime of its own. The calling thread runs `shutdown`, on a runtime that has I/O and
+    /// timers, and then waits for the others.
+    ///
+    /// # Errors
+    /// [`ServeError::Start`] and [`ServeError::Panicked`].
+    pub fn run<W, R, O>(
+        self,
+        (writer, reader): (W, R),
+        entropy: Entropy,
+        observer: O,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        W: LogWriter + Send + 'static,
+        R: LogReader + Unpin + Send + 'static,
+        O: Observer + Clone + Unpin + Send + 'static,
+    {
+        let config = Arc::new(self.config);
+        let workers = u16::try_from(self.sockets.len()).unwrap_or(u16::MAX);
+        let (hub, alarm) = (Hub::new(workers), Alarm::default());
+        let (stop, stopped) = watch::channel(Stage::Running);
+        let committer = Committer::new(hub.clone(), writer, Sessions::new(config.session_ttl));
+        let main = new_runtime()?;
+        let committer = start("committer".into(), &alarm, move |runtime| {
+            runtime.block_on(committer.run());
+        })?;
+        let parts = Parts {
+            config,
+            hub: hub.clone(),
+            reader,
+            entropy,
+            observer,
+            stop: stopped,
+        };
+        let mut threads = Vec::new();
+        for (number, socket) in (0..workers).zip(self.sockets) {
+            let parts = parts.clone();
+            threads.push(start(format!("worker-{number}"), &alarm, move |runtime| {
+                LocalSet::new().block_on(runtime, work(number, socket, parts));
+            })?);
+        }
+        drop(parts);
+
+        main.block_on(async {
+            tokio::select! {
+                biased;
+                () = shutdown => {}
+                // Only a panic ends a part before its time; the others leave in good order.
+                () = alarm.rung() => {}
+            }
+        });
+        info!(event = "server.stopping", "stopping");
+        // Nobody listens any more when all workers have ended, and then there is nothing to say.
+        let _ = stop.send(Stage::Closing);
+        let mut result = Ok(());
+        for thread in threads {
+            result = result.and(join(thread, "a worker"));
+        }
+        hub.close();
+        result = result.and(join(committer, "the committer"));
+        debug!(event = "server.stopped", "stopped");
+        result
+    }
+}
+
+async fn work<R, O>(number: u16, socket: std::net::TcpListener, parts: Parts<R, O>)
+where
+    R: LogReader + Unpin + 'static,
+    O: Observer + Clone + Unpin + 'static,
+{
+    match TcpListener::from_std(socket) {
+        Ok(listener) => Worker::new(number, parts).run(Box::new(listener)).await,
+        Err(error) => {
+            error!(event = "worker.failed", worker = number, %error, "cannot use the listening socket");
+        }
+    }
+}
+
+fn start(
+    name: String,
+    alarm: &Alarm,
+    body: impl FnOnce(&Runtime) + Send + 'static,
+) -> Result<JoinHandle<()>, ServeError> {
+    let guard = alarm.guard();
+    let runtime = new_runtime()?;
+    let thread = move || {
+        let _guard = guard;
+        body(&runtime);
+    };
+    thread::Builder::new()
+        .name(name)
+        .spawn(thread)
+        .map_err(ServeError::Start)
+}
+
+fn new_runtime() -> Result<Runtime, ServeError> {
+    Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(ServeError::Start)
+}
+
+fn join(thread: JoinHandle<()>, name: &'static str) -> Result<(), ServeError> {
+    thread.join().map_err(|_| ServeError::Panicked(name))
+}
+
+/// Connections that wait to be accepted; the kernel cuts it down to its own limit.
+const BACKLOG: i32 = 4096;

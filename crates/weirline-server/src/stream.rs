@@ -1,0 +1,218 @@
+//! `/v1/streams/{stream}`: the text form of the resume protocol over one connection.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use tracing::{debug, error};
+use weirline_log::{Command, Entry, LogReader, PayloadKind};
+use weirline_resume::{Close, Outgoing, TextServer};
+use weirline_tokio::{CloseCode, Context, End, Event, Handler, HandlerError, MessageKind, SendError};
+
+use crate::clock;
+use crate::echo::{leave, log_end};
+use crate::hub::{Hub, Reply, Submission};
+use crate::registry::{News, Place};
+
+/// What the connections of one worker share to serve streams.
+#[derive(Debug)]
+pub(crate) struct Streams<R> {
+    pub(crate) hub: Hub,
+    pub(crate) reader: R,
+    /// Entries on their way from the log to a connection; empty between turns.
+    pub(crate) scratch: RefCell<Vec<Entry>>,
+}
+
+/// Moves bytes between the connection, the [`TextServer`], the committer and the log.
+///
+/// Publishing and delivering meet nowhere but in the log: what this connection sends is what it reads there.
+#[derive(Debug)]
+pub(crate) struct StreamHandler<R> {
+    place: Place,
+    streams: Rc<Streams<R>>,
+    server: TextServer,
+    /// A submission is with the committer.
+    in_flight: bool,
+    subscribed: bool,
+    /// Taken from the server, and waiting for room in the connection.
+    waiting: Option<Box<Outgoing>>,
+}
+
+impl<R: LogReader> StreamHandler<R> {
+    pub(crate) fn new(place: Place, streams: Rc<Streams<R>>, server: TextServer) -> Self {
+        Self {
+            place,
+            streams,
+            server,
+            in_flight: false,
+            subscribed: false,
+            waiting: None,
+        }
+    }
+
+    fn take_news(&mut self, now: Instant, News { reply, fenced, grown }: News) {
+        match reply {
+            None => {}
+            Some(Reply::Committed(outcomes)) => {
+                self.in_flight = false;
+                for outcome in outcomes {
+                    self.server.handle_outcome(now, outcome);
+                }
+            }
+            Some(Reply::Failed) => {
+                self.in_flight = false;
+                self.server.handle_log_failed();
+            }
+        }
+        if fenced {
+            self.server.handle_fenced();
+        }
+        if grown {
+            self.server.handle_grown();
+        }
+        if self.server.poll_timeout().is_some_and(|at| at <= now) {
+            self.server.handle_timeout(now);
+        }
+    }
+
+    /// Gives the committer what there is, unless it has something already: one submission at a time bounds its mailbox.
+    fn submit(&mut self) {
+        if self.in_flight {
+            return;
+        }
+        let commands: Vec<Command> = std::iter::from_fn(|| self.server.poll_command()).collect();
+        if !commands.is_empty() {
+            self.in_flight = true;
+            self.streams.hub.submit(Submission {
+                from: self.place.id(),
+                commands,
+            });
+        }
+    }
+
+    fn deliver(&mut self, cx: &mut Context<'_>) -> Result<(), HandlerError> {
+        // From here on growth is news, so that nothing can be appended unseen between the last read and the next.
+        if !self.subscribed && self.server.cursor().is_some() {
+            self.place.subscribe(self.server.stream());
+            self.subscribed = true;
+        }
+        let mut more = true;
+        while self.transmit(cx)? && more {
+            let mut scratch = self.streams.scratch.borrow_mut();
+            more = match self
+                .server
+                .read_from(&self.streams.reader, cx.send_capacity(), &mut scratch)
+            {
+                Ok(more) => more,
+                Err(error) => {
+                    error!(event = "log.read_failed", conn = %self.place.id(), %error, "the log failed");
+                    false
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Sends what the server has, as far as the window allows; says whether there is room for more.
+    fn transmit(&mut self, cx: &mut Context<'_>) -> Result<bool, HandlerError> {
+        while cx.send_capacity() > 0 {
+            let waiting = self.waiting.take().map(|waiting| *waiting);
+            let Some(outgoing) = waiting.or_else(|| self.server.poll_transmit()) else {
+                self.close(cx);
+                return Ok(cx.is_open());
+            };
+            if !cx.connection().has_room(outgoing.len()) {
+                self.waiting = Some(Box::new(outgoing));
+                return Ok(false);
+            }
+            let Outgoing {
+                kind,
+                prefix,
+                payload,
+            } = outgoing;
+            match cx.send_shared(message_kind(kind), &prefix, payload) {
+                Ok(()) => {}
+                Err(SendError::Closed | SendError::Broken) => return Ok(false),
+                Err(error) => return Err(HandlerError::new(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>) {
+        let Some(close) = self.server.poll_close() else {
+            return;
+        };
+        debug!(event = "connection.closing", conn = %self.place.id(), code = close.code, reason = %close.reason, "closing");
+        let code = CloseCode::try_from(close.code).unwrap_or(CloseCode::INTERNAL_ERROR);
+        if close.code == Close::SUPERSEDED {
+            // The client has another connection: what waits here is of no use to it.
+            cx.fail(code, &close.reason);
+        } else {
+            cx.close(code, &close.reason);
+        }
+    }
+}
+
+impl<R: LogReader> Handler for StreamHandler<R> {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> Result<(), HandlerError> {
+        if let Event::Message { kind, payload } = event {
+            // The payload is copied: it stays in the log for long, and must cost there what it is long.
+            self.server.handle_message(cx.now(), payload_kind(kind), &payload);
+            cx.set_reading(self.server.wants_input());
+        }
+        Ok(())
+    }
+
+    fn poll_work(
+        &mut self,
+        cx: &mut Context<'_>,
+        task: &mut std::task::Context<'_>,
+    ) -> Result<(), HandlerError> {
+        let stage = self.place.check_in(task.waker());
+        self.take_news(cx.now(), self.place.news());
+        self.submit();
+        self.deliver(cx)?;
+        // Reading may have given the server something to commit: an ACK that was due.
+        self.submit();
+        cx.set_reading(self.server.wants_input());
+        leave(cx, stage);
+        Ok(())
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        self.server.poll_timeout()
+    }
+
+    fn on_end(&mut self, end: &End) {
+        log_end(&self.place, end);
+    }
+}
+
+/// However the connection ends, what was taken in is committed, and then the session is detached.
+impl<R> Drop for StreamHandler<R> {
+    fn drop(&mut self) {
+        self.server.handle_disconnected(clock::now());
+        let commands: Vec<Command> = std::iter::from_fn(|| self.server.poll_command()).collect();
+        if !commands.is_empty() {
+            self.streams.hub.submit(Submission {
+                from: self.place.id(),
+                commands,
+            });
+        }
+    }
+}
+
+fn message_kind(kind: PayloadKind) -> MessageKind {
+    match kind {
+        PayloadKind::Text => MessageKind::Text,
+        PayloadKind::Binary => MessageKind::Binary,
+    }
+}
+
+fn payload_kind(kind: MessageKind) -> PayloadKind {
+    match kind {
+        MessageKind::Text => PayloadKind::Text,
+        MessageKind::Binary => PayloadKind::Binary,
+    }
+}
