@@ -140,8 +140,10 @@ impl Outbox {
         self.drop_first(acknowledged)
     }
 
-    /// `ERROR:…:seq:…`: finds the entry and forgets that it, and all behind it, were sent. `None` when `seq` is not in flight.
-    pub(super) fn refused(&mut self, seq: Seq) -> Option<Ticket> {
+    /// `ERROR:…:seq:…`: finds the entry; it and all behind it are to be sent again. `None` when `seq` is not in flight.
+    ///
+    /// Under a session nothing behind a refused number can be in the log; without one (`ordered` is false) it may be.
+    pub(super) fn refused(&mut self, seq: Seq, ordered: bool) -> Option<Ticket> {
         let index = usize::try_from(seq.since(self.acked)).ok()?.checked_sub(1)?;
         if index >= self.sent {
             return None;
@@ -152,7 +154,9 @@ impl Outbox {
             .map(|(entry, _)| entry.payload.len())
             .sum::<usize>();
         self.sent = index;
-        self.maybe_sent = index;
+        if ordered {
+            self.maybe_sent = index;
+        }
         self.entries.get(index).map(|(entry, _)| entry.ticket)
     }
 
@@ -160,6 +164,9 @@ impl Outbox {
     pub(super) fn give_up_next(&mut self) {
         if let Some((entry, _)) = self.entries.remove(self.sent) {
             self.bytes -= entry.payload.len();
+            if self.maybe_sent > self.sent {
+                self.maybe_sent -= 1;
+            }
         }
     }
 
