@@ -119,6 +119,8 @@ pub struct Conn {
     pub close_sent: [Cell<Option<Duration>>; 2],
     /// The codes of these.
     pub close_code: [Cell<u16>; 2],
+    /// True when the server has answered the upgrade with 101.
+    pub upgraded: Cell<bool>,
     /// True when anything but chaos touched the connection or its link.
     pub disturbed: Cell<bool>,
     /// True when its late end has been reported or excused.
@@ -151,6 +153,7 @@ impl Conn {
             dropped: Default::default(),
             close_sent: Default::default(),
             close_code: Default::default(),
+            upgraded: Cell::new(false),
             disturbed: Cell::new(false),
             settled: Cell::new(false),
             wakers: Default::default(),

@@ -53,8 +53,14 @@ pub struct Violation {
 pub struct Dial {
     /// The client's number.
     pub client: usize,
-    /// When.
+    /// The number of its process.
+    pub process: u32,
+    /// When it began.
     pub at: Duration,
+    /// When the connection stood, if it ever did.
+    pub opened: Option<Duration>,
+    /// When the attempt, or the connection that came of it, was over.
+    pub ended: Option<Duration>,
 }
 
 /// The network of one run.
@@ -71,6 +77,7 @@ pub struct Net {
     next_conn: Cell<u32>,
     dial_counts: RefCell<BTreeMap<usize, u64>>,
     clock: Cell<Duration>,
+    disarmed: Cell<bool>,
 }
 
 impl Net {
@@ -88,6 +95,7 @@ impl Net {
             next_conn: Cell::new(1),
             dial_counts: RefCell::default(),
             clock: Cell::new(Duration::ZERO),
+            disarmed: Cell::new(false),
         })
     }
 
@@ -180,9 +188,40 @@ impl Net {
         self.dials.borrow()
     }
 
-    pub(crate) fn dial(&self, client: usize) {
+    /// A dial begins; its number.
+    pub(crate) fn dial(&self, client: usize, process: u32) -> usize {
         let at = self.now();
-        self.dials.borrow_mut().push(Dial { client, at });
+        let mut dials = self.dials.borrow_mut();
+        dials.push(Dial {
+            client,
+            process,
+            at,
+            opened: None,
+            ended: None,
+        });
+        dials.len() - 1
+    }
+
+    pub(crate) fn dial_opened(&self, dial: usize) {
+        let now = self.now();
+        if let Some(dial) = self.dials.borrow_mut().get_mut(dial) {
+            dial.opened = Some(now);
+        }
+    }
+
+    pub(crate) fn dial_ended(&self, dial: usize) {
+        let now = self.now();
+        if let Some(dial) = self.dials.borrow_mut().get_mut(dial) {
+            dial.ended.get_or_insert(now);
+        }
+    }
+
+    /// No planned cut falls from now on.
+    pub fn disarm(&self) {
+        self.disarmed.set(true);
+        for conn in self.conns.borrow().values() {
+            conn.fuse.take();
+        }
     }
 
     /// The connection with this client address, seen for the first time or again.
@@ -205,6 +244,9 @@ impl Net {
         let nth = counts.entry(client).or_default();
         *nth += 1;
         conn.client.set(Some(client));
+        if self.disarmed.get() {
+            return;
+        }
         let fuse = self
             .plan
             .fuses

@@ -8,10 +8,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
+use weirline_tokio::{Connector, Listener};
 
 use crate::chaos::ChaosStream;
 use crate::conn::{Conn, Cut, Fuse, Op, Side, Trigger};
 use crate::net::Net;
+use crate::rng::Rng;
 use crate::trace::What;
 use crate::wire::{Scanner, Seen};
 
@@ -28,6 +30,20 @@ pub struct Socket {
     scanner_failed: bool,
     label_count: u64,
     ended: bool,
+    /// The dial that this is the end of, on the client's side.
+    dial: Option<DialGuard>,
+}
+
+/// Says that a dial is over, when it is dropped.
+struct DialGuard {
+    net: Rc<Net>,
+    dial: usize,
+}
+
+impl Drop for DialGuard {
+    fn drop(&mut self) {
+        self.net.dial_ended(self.dial);
+    }
 }
 
 impl Socket {
@@ -47,6 +63,7 @@ impl Socket {
             scanner_failed: false,
             label_count: 0,
             ended: false,
+            dial: None,
             net,
             conn,
             host,
@@ -147,11 +164,17 @@ impl Socket {
                 self.net.case("close-handshake");
             }
             self.record(What::App, &[], &format!("Close {code}"));
+        } else if let Seen::Head { status: 101 } = seen {
+            self.conn.upgraded.set(true);
         } else if let Seen::Message { preview, len, .. } = seen {
             if self.conn.close_sent[1 - index].get().is_some() {
                 self.net.case("close-crossing");
             }
             let preview = String::from_utf8_lossy(&preview[..preview.len().min(24)]).into_owned();
+            if OUR_FAULTS.iter().any(|fault| preview.starts_with(fault)) {
+                let text = format!("#{}: our own ends disagree: {preview}", self.conn.id);
+                self.net.violate("W4", text);
+            }
             self.record(What::App, &[], &format!("{} {preview:?} ({len} B)", seen.label()));
         }
         if let Some(Fuse {
@@ -318,6 +341,8 @@ impl AsyncWrite for Socket {
     }
 }
 
+/// Errors of the text form that only a defect of one of our ends brings about.
+const OUR_FAULTS: [&str; 3] = ["ERROR:bad-message", "ERROR:bad-sequence", "ERROR:ack-beyond"];
 /// Bytes of a gather list that are offered at once.
 const GATHER_MAX: usize = 64 * 1024;
 
@@ -366,13 +391,12 @@ impl SimListener {
             host: host.into(),
         })
     }
+}
 
-    /// The next connection.
-    ///
-    /// # Errors
-    ///
-    /// Never in practice; the signature is that of a listener.
-    pub async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+impl Listener for SimListener {
+    type Stream = Socket;
+
+    async fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let (stream, peer) = self.inner.accept().await?;
         let socket = Socket::new(
             Rc::clone(&self.net),
@@ -384,12 +408,7 @@ impl SimListener {
         Ok((socket, peer))
     }
 
-    /// The bound address.
-    ///
-    /// # Errors
-    ///
-    /// Never in practice.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
     }
 }
@@ -400,45 +419,53 @@ pub struct SimConnector {
     net: Rc<Net>,
     host: Rc<str>,
     client: usize,
+    process: u32,
 }
 
 impl SimConnector {
-    /// For the client of this number, on the host of this name.
+    /// For a process of the client of this number, on the host of this name.
     #[must_use]
-    pub fn new(net: Rc<Net>, host: &str, client: usize) -> Self {
+    pub fn new(net: Rc<Net>, host: &str, client: usize, process: u32) -> Self {
         Self {
             net,
             host: host.into(),
             client,
+            process,
         }
     }
+}
 
-    /// Connects.
-    ///
-    /// # Errors
-    ///
-    /// When nobody listens, or the link is severed; some of these attempts hang, as real ones do.
-    pub async fn connect(&self, host: &str, port: u16) -> io::Result<Socket> {
-        self.net.dial(self.client);
-        self.net
-            .record(&self.host, 0, What::Dial, &[], format!("{host}:{port}"));
+impl Connector for SimConnector {
+    type Stream = Socket;
+
+    /// Some of the attempts that nobody answers hang, as real ones do.
+    async fn connect(&self, host: &str, port: u16) -> io::Result<Socket> {
+        let dial = self.net.dial(self.client, self.process);
+        let guard = DialGuard {
+            net: Rc::clone(&self.net),
+            dial,
+        };
+        self.net.record(
+            &self.host,
+            0,
+            What::Dial,
+            &[],
+            format!("{host}:{port} by process {}", self.process),
+        );
         match TcpStream::connect((host, port)).await {
             Ok(stream) => {
                 let local = stream.local_addr()?;
-                let socket = Socket::new(
-                    Rc::clone(&self.net),
-                    stream,
-                    local,
-                    Rc::clone(&self.host),
-                    Side::Client,
-                );
+                let host = Rc::clone(&self.host);
+                let mut socket = Socket::new(Rc::clone(&self.net), stream, local, host, Side::Client);
+                self.net.dial_opened(dial);
+                socket.dial = Some(guard);
                 self.net.arm(&socket.conn, self.client);
                 Ok(socket)
             }
             Err(error) => {
                 self.net
                     .record(&self.host, 0, What::DialFailed, &[], error.kind().to_string());
-                let mut rng = crate::rng::Rng::derive(self.net.seed, "hang", self.net.dials().len() as u64);
+                let mut rng = Rng::derive(self.net.seed, "hang", dial as u64);
                 if rng.percent(self.net.plan.hang_percent) {
                     std::future::pending::<()>().await;
                 }

@@ -12,6 +12,7 @@ use weirline_sim::net::{Net, NetPlan};
 use weirline_sim::rng::Rng;
 use weirline_sim::socket::{SimConnector, SimListener, Socket};
 use weirline_sim::trace::Keep;
+use weirline_tokio::{Connector as _, Listener as _};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Bug {
@@ -166,7 +167,7 @@ fn run(seed: u64, bug: Bug) -> Result<(), String> {
     {
         let (net, verdict) = (Rc::clone(&net), Rc::clone(&verdict));
         sim.client("client", async move {
-            let connector = SimConnector::new(net, "client", 0);
+            let connector = SimConnector::new(net, "client", 0, 1);
             let stream = connector.connect("server", 80).await?;
             *verdict.borrow_mut() = Some(converse(stream).await);
             Ok(())

@@ -1,0 +1,132 @@
+//! Oracles that read what the network recorded: how connections end, and how clients dial.
+
+use std::time::Duration;
+
+use crate::conn::{Conn, Side};
+use crate::net::{Dial, Net};
+use crate::world::World;
+
+/// Slack for the steps of the world and the chaos of both ends.
+const SLACK: Duration = Duration::from_secs(3);
+
+/// Looks while the world runs: an end whose other end is gone must follow in bounded time.
+pub fn look(world: &World) {
+    let net = &world.net;
+    let now = net.now();
+    let most = end_bound(world);
+    for conn in net.conns().values() {
+        if conn.settled.get() {
+            continue;
+        }
+        match conn.dropped.each_ref().map(std::cell::Cell::get) {
+            [Some(_), Some(_)] => {
+                conn.settled.set(true);
+                ended(net, conn);
+            }
+            [Some(gone), None] if late(conn, Side::Server, gone, now, most) => {
+                conn.settled.set(true);
+                net.violate(
+                    "W2",
+                    format!("#{}: the server's end outlived the client's by {most:?}", conn.id),
+                );
+            }
+            [None, Some(gone)] if late(conn, Side::Client, gone, now, most) => {
+                conn.settled.set(true);
+                net.violate(
+                    "W2",
+                    format!("#{}: the client's end outlived the server's by {most:?}", conn.id),
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn late(conn: &Conn, side: Side, gone: Duration, now: Duration, most: Duration) -> bool {
+    conn.opened[side.index()]
+        .get()
+        .is_some_and(|opened| now > opened.max(gone) + most)
+}
+
+/// The longest that one end may outlive the other: a ping goes out and is not answered, or a write stalls, or a close
+/// is not answered; and links may be held meanwhile.
+fn end_bound(world: &World) -> Duration {
+    let server = &world.plan.server;
+    let keepalive = Duration::from_millis(server.ping_interval_ms + server.ping_timeout_ms);
+    keepalive + CLOSE_TIMEOUT + EOF_TIMEOUT + HANDSHAKE_TIMEOUT + SLACK
+}
+
+/// Close timeouts of both shipped ends, by default.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+const EOF_TIMEOUT: Duration = Duration::from_secs(2);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Both ends are gone: was it an end as it should be?
+fn ended(net: &Net, conn: &Conn) {
+    for (index, who) in [(0, "client"), (1, "server")] {
+        let code = conn.close_code[index].get();
+        if matches!(code, 1002 | 1003 | 1007 | 1009 | 1010 | 1011) {
+            net.violate("W4", format!("#{}: our own {who} closed with {code}", conn.id));
+        }
+    }
+    let upgraded = conn.upgraded.get();
+    let undisturbed = !conn.disturbed.get();
+    if undisturbed && upgraded && conn.close_sent.iter().any(|sent| sent.get().is_none()) {
+        let sent = conn.close_sent.each_ref().map(|sent| sent.get().is_some());
+        let text = format!(
+            "#{}: nothing disturbed it, and its closing handshake is missing {sent:?}",
+            conn.id
+        );
+        net.violate("W3", text);
+    }
+}
+
+/// Looks once, when the world ends.
+pub fn at_end(world: &World) {
+    look(world);
+    let dials = world.net.dials();
+    let mut processes: Vec<u32> = dials.iter().map(|dial| dial.process).collect();
+    processes.sort_unstable();
+    processes.dedup();
+    for process in processes {
+        let of_process: Vec<&Dial> = dials.iter().filter(|dial| dial.process == process).collect();
+        check_dials(world, &of_process);
+    }
+}
+
+/// I17: each delay is at least the formula's, and an outage has no more dials than it may.
+fn check_dials(world: &World, dials: &[&Dial]) {
+    let Some(first) = dials.first() else { return };
+    let plan = &world.plan.clients[first.client];
+    let stable = Duration::from_millis(plan.stable_ms);
+    let mut attempt = 0;
+    for pair in dials.windows(2) {
+        let (before, dial) = (pair[0], pair[1]);
+        let Some(ended) = before.ended else { continue };
+        if before
+            .opened
+            .is_some_and(|opened| ended.saturating_sub(opened) >= stable)
+        {
+            attempt = 0;
+        }
+        let formula = Duration::from_secs(1 << attempt.min(20)).min(Duration::from_millis(plan.delay_ms_max));
+        let delay = dial.at.saturating_sub(ended);
+        if delay + Duration::from_millis(2) < formula {
+            let text = format!(
+                "process {}: dial {attempt} of an outage after {delay:?}, not {formula:?}",
+                dial.process
+            );
+            world.net.violate("I17", text);
+        }
+        attempt += 1;
+        if attempt == 3 {
+            world.net.case("long-outage");
+        }
+        if attempt > plan.attempts_max {
+            world.net.violate(
+                "I17",
+                format!("process {}: {attempt} dials in one outage", dial.process),
+            );
+        }
+    }
+}

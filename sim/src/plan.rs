@@ -1,0 +1,489 @@
+//! Seed → plan: everything that a run does, as data that can be saved, edited and replayed.
+//!
+//! Swarm testing: each class of faults is on or off for a seed, and every number is drawn. A run in which everything
+//! happens at once reaches fewer states than many runs in which some things do.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chaos::ChaosPlan;
+use crate::conn::{Cut, Fuse, Trigger};
+use crate::net::NetPlan;
+use crate::rng::Rng;
+use crate::wire::Direction;
+
+/// A named family of plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// Everything that may happen to a connection, to processes and to the log.
+    Smoke,
+    /// What happens to links: held, severed, slow, silent.
+    Partition,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Smoke, Self::Partition];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Partition => "partition",
+        }
+    }
+
+    /// What it does, in one line.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Smoke => "cuts, crashes, restarts, takeovers, lost messages and retention, on few streams",
+            Self::Partition => "held, severed, slow and silent links, with cuts and takeovers under them",
+        }
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The scenario it was drawn for.
+    pub scenario: Scenario,
+    /// The seed: of this plan, and of every choice in the run.
+    pub seed: u64,
+    /// The network.
+    pub net: NetPlan,
+    /// The server.
+    pub server: ServerPlan,
+    /// The clients; a fault names one by its place here.
+    pub clients: Vec<ClientPlan>,
+    /// What happens, by time.
+    pub faults: Vec<Fault>,
+    /// When all faults are healed, at the latest: the last phase begins, in which everything must come to rest.
+    pub heal_ms: u64,
+    /// How long that may take.
+    pub rest_ms: u64,
+}
+
+/// Settings of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerPlan {
+    /// Local tasks that accept.
+    pub workers: usize,
+    /// Messages kept per stream.
+    pub retention_messages: u64,
+    /// How often it pings.
+    pub ping_interval_ms: u64,
+    /// How long it waits for the pong.
+    pub ping_timeout_ms: u64,
+    /// How long a detached session lives.
+    pub session_ttl_ms: u64,
+}
+
+/// One client: an application over `weirline-client`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientPlan {
+    /// The stream.
+    pub stream: String,
+    /// Where it begins to read.
+    pub start: Start,
+    /// What it publishes.
+    pub publish: Publish,
+    /// How long it handles each message.
+    pub handle_ms: u64,
+    /// It says `handled` for every n-th message only.
+    pub handled_every: u64,
+    /// Most of the delay before a dial.
+    pub delay_ms_max: u64,
+    /// Dials per outage.
+    pub attempts_max: u32,
+    /// How long a session must be live before dials are counted from zero.
+    pub stable_ms: u64,
+    /// Events that wait for the application.
+    pub queue_messages: u64,
+    /// Messages that wait for their acknowledgement.
+    pub outbox_messages: u64,
+    /// The longest that its store takes to save.
+    pub save_ms_max: u64,
+    /// From a dial to the server's first answer.
+    pub dial_timeout_ms: u64,
+    /// When it starts.
+    pub start_ms: u64,
+}
+
+/// Where a client begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// At the oldest message.
+    Oldest,
+    /// With what comes.
+    Head,
+    /// It only publishes.
+    None,
+}
+
+/// What a client publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// How many messages.
+    pub count: u64,
+    /// Pause between two.
+    pub every_ms: u64,
+    /// The longest payload.
+    pub bytes_max: u64,
+    /// How many at once.
+    pub burst: u64,
+}
+
+/// Something that happens to the world.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When.
+    pub at_ms: u64,
+    /// What.
+    pub kind: FaultKind,
+}
+
+/// Kinds of faults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// Nothing passes between a client and the server for a while; then everything arrives.
+    Hold {
+        /// The client.
+        client: usize,
+        /// How long.
+        for_ms: u64,
+    },
+    /// What is sent is lost, and so are the connections; nobody is told.
+    Sever {
+        /// The client.
+        client: usize,
+        /// How long.
+        for_ms: u64,
+    },
+    /// A slow link for a while.
+    Latency {
+        /// The client.
+        client: usize,
+        /// How long.
+        for_ms: u64,
+        /// The latency.
+        ms: u64,
+    },
+    /// The client's connection is cut.
+    Cut {
+        /// The client.
+        client: usize,
+        /// How.
+        cut: Cut,
+    },
+    /// The server's process ends, and another starts; its log was in memory.
+    Bounce {
+        /// How long it is away.
+        down_ms: u64,
+    },
+    /// The client's process ends without a word, and another starts from what was stored.
+    Crash {
+        /// The client.
+        client: usize,
+        /// How long it is away.
+        down_ms: u64,
+    },
+    /// Another process starts from what the client has stored, while the first still holds the session.
+    Second {
+        /// The client.
+        client: usize,
+    },
+}
+
+impl Plan {
+    /// Draws the plan of a seed.
+    #[must_use]
+    pub fn draw(scenario: Scenario, seed: u64) -> Self {
+        let mut rng = Rng::derive(seed, scenario.name(), 0);
+        let rng = &mut rng;
+        let heal_ms = rng.within(4_000..=14_000);
+        let clients = draw_clients(rng, heal_ms);
+        let fuses = draw_fuses(rng, scenario, clients.len());
+        let faults = draw_faults(rng, scenario, clients.len(), heal_ms);
+        let mut server = draw_server(rng, &clients);
+        if faults
+            .iter()
+            .any(|fault| matches!(fault.kind, FaultKind::Second { .. }))
+        {
+            server.session_ttl_ms = 300_000;
+        }
+        Self {
+            scenario,
+            seed,
+            net: draw_net(rng, fuses),
+            server,
+            clients,
+            faults,
+            heal_ms,
+            rest_ms: 120_000,
+        }
+    }
+}
+
+fn draw_net(rng: &mut Rng, fuses: Vec<Fuse>) -> NetPlan {
+    let calm = rng.percent(10);
+    let chaos = |rng: &mut Rng| {
+        if calm {
+            ChaosPlan::default()
+        } else {
+            ChaosPlan::draw(rng)
+        }
+    };
+    NetPlan {
+        tick_ms: *rng.pick(&[2, 3, 5]),
+        latency_ms_min: rng.within(1..=5),
+        latency_ms_max: rng.magnitude(5..=80),
+        client_chaos: chaos(rng),
+        server_chaos: chaos(rng),
+        window_bytes: rng.magnitude(256..=262_144),
+        vectored: rng.percent(60),
+        hang_percent: *rng.pick(&[0, 30, 100]),
+        fuses,
+    }
+}
+
+fn draw_server(rng: &mut Rng, clients: &[ClientPlan]) -> ServerPlan {
+    let published: u64 = clients.iter().map(|client| client.publish.count).sum();
+    let retention_messages = if rng.percent(45) {
+        rng.within(5..=published.max(6) / 2)
+    } else {
+        1_000_000
+    };
+    ServerPlan {
+        workers: usize::try_from(rng.within(1..=3)).unwrap_or(1),
+        retention_messages,
+        ping_interval_ms: rng.within(500..=3_000),
+        ping_timeout_ms: rng.within(500..=2_000),
+        session_ttl_ms: if rng.percent(30) {
+            rng.within(300..=3_000)
+        } else {
+            300_000
+        },
+    }
+}
+
+fn draw_clients(rng: &mut Rng, heal_ms: u64) -> Vec<ClientPlan> {
+    let count = rng.within(2..=4);
+    let streams: &[&str] = if rng.percent(75) {
+        &["weir"]
+    } else {
+        &["weir", "lock"]
+    };
+    let one_way = rng.percent(40);
+    (0..count)
+        .map(|number| {
+            let publishes = number == 0 || (!one_way && rng.percent(60));
+            let reads = number > 0 || rng.percent(50);
+            let start = match (reads, rng.percent(25)) {
+                (false, _) => Start::None,
+                (true, true) => Start::Head,
+                (true, false) => Start::Oldest,
+            };
+            draw_client(
+                rng,
+                streams[usize::from(number >= 2 && streams.len() > 1)],
+                start,
+                publishes,
+                heal_ms,
+            )
+        })
+        .collect()
+}
+
+fn draw_client(rng: &mut Rng, stream: &str, start: Start, publishes: bool, heal_ms: u64) -> ClientPlan {
+    let large = rng.percent(10);
+    let publish = if publishes {
+        let count = rng.within(10..=80);
+        let burst = rng.magnitude(1..=20);
+        Publish {
+            count,
+            every_ms: rng.within(1..=heal_ms * burst / count),
+            bytes_max: if large {
+                rng.magnitude(5_000..=200_000)
+            } else {
+                rng.magnitude(16..=2_000)
+            },
+            burst,
+        }
+    } else {
+        Publish::default()
+    };
+    ClientPlan {
+        stream: stream.to_owned(),
+        start,
+        publish,
+        handle_ms: if rng.percent(30) {
+            rng.magnitude(1..=200)
+        } else {
+            0
+        },
+        handled_every: *rng.pick(&[1, 1, 3, 10]),
+        delay_ms_max: *rng.pick(&[100, 300, 1_000, 2_000]),
+        attempts_max: *rng.pick(&[10, 10, 40]),
+        stable_ms: rng.within(200..=3_000),
+        queue_messages: rng.magnitude(1..=1_000),
+        outbox_messages: if rng.percent(30) { rng.within(1..=8) } else { 1_000 },
+        save_ms_max: *rng.pick(&[0, 0, 3, 20]),
+        dial_timeout_ms: rng.within(1_500..=4_000),
+        start_ms: if rng.percent(50) {
+            0
+        } else {
+            rng.within(0..=heal_ms / 2)
+        },
+    }
+}
+
+fn draw_cut(rng: &mut Rng, silence: bool) -> Cut {
+    match rng.below(if silence { 6 } else { 5 }) {
+        0 | 1 => Cut::Rst { drain: false },
+        2 => Cut::Rst { drain: true },
+        3 | 4 => Cut::Fin,
+        _ => Cut::Silence,
+    }
+}
+
+/// Labels of messages that a fuse may lose, by direction.
+const LOSABLE: [(Direction, &[&str]); 2] = [
+    (
+        Direction::ToServer,
+        &["HEAD", "SESSION", "RESUME_FROM", "ACK", "DATA", "CLOSE", "PONG"],
+    ),
+    (
+        Direction::ToClient,
+        &[
+            "HEAD",
+            "RESUME_FROM",
+            "RESUMED",
+            "RESET",
+            "GAP",
+            "ACK",
+            "DATA",
+            "CLOSE",
+            "PING",
+        ],
+    ),
+];
+
+fn draw_fuses(rng: &mut Rng, scenario: Scenario, clients: usize) -> Vec<Fuse> {
+    if rng.percent(20) {
+        return Vec::new();
+    }
+    let losing = rng.percent(60);
+    let by_bytes = !losing || rng.percent(60);
+    let silence = scenario == Scenario::Partition || rng.percent(20);
+    let mut fuses = Vec::new();
+    for client in 0..clients {
+        for dial in 1..=8 {
+            if rng.percent(55) {
+                continue;
+            }
+            let &(direction, labels) = rng.pick(&LOSABLE);
+            let trigger = if losing && (!by_bytes || rng.percent(50)) {
+                let label = (*rng.pick(labels)).to_owned();
+                let nth = if matches!(label.as_str(), "ACK" | "DATA") {
+                    rng.magnitude(1..=20)
+                } else {
+                    1
+                };
+                Trigger::Message { label, nth }
+            } else {
+                Trigger::Bytes(rng.magnitude(1..=20_000))
+            };
+            fuses.push(Fuse {
+                client,
+                dial,
+                direction,
+                trigger,
+                cut: draw_cut(rng, silence),
+            });
+        }
+    }
+    fuses
+}
+
+fn draw_faults(rng: &mut Rng, scenario: Scenario, clients: usize, heal_ms: u64) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut class = |rng: &mut Rng, percent: u64, most: u64, make: &dyn Fn(&mut Rng, usize) -> FaultKind| {
+        if !rng.percent(percent) {
+            return;
+        }
+        for _ in 0..rng.within(1..=most) {
+            let client = rng.index(clients);
+            let kind = make(rng, client);
+            faults.push(Fault {
+                at_ms: rng.within(100..=heal_ms - 1),
+                kind,
+            });
+        }
+    };
+    let partition = scenario == Scenario::Partition;
+    let share = |smoke: u64, links: u64| if partition { links } else { smoke };
+    class(rng, share(50, 30), 6, &|rng, client| FaultKind::Cut {
+        client,
+        cut: draw_cut(rng, partition),
+    });
+    class(rng, share(40, 25), 3, &|rng, client| FaultKind::Crash {
+        client,
+        down_ms: rng.magnitude(1..=2_000),
+    });
+    class(rng, share(30, 25), 1, &|_, client| FaultKind::Second { client });
+    if partition {
+        class(rng, 60, 6, &|rng, client| FaultKind::Hold {
+            client,
+            for_ms: rng.magnitude(10..=4_000),
+        });
+        class(rng, 60, 5, &|rng, client| FaultKind::Sever {
+            client,
+            for_ms: rng.magnitude(10..=5_000),
+        });
+        class(rng, 50, 4, &|rng, client| FaultKind::Latency {
+            client,
+            for_ms: rng.magnitude(50..=4_000),
+            ms: rng.magnitude(10..=1_500),
+        });
+    } else {
+        class(rng, 35, 3, &|rng, _| FaultKind::Bounce {
+            down_ms: rng.magnitude(1..=3_000),
+        });
+    }
+    // Two processes that go on from copies of one state must not both lose their session and number anew.
+    if faults
+        .iter()
+        .any(|fault| matches!(fault.kind, FaultKind::Bounce { .. }))
+    {
+        faults.retain(|fault| !matches!(fault.kind, FaultKind::Second { .. }));
+    }
+    faults.sort_by_key(|fault| fault.at_ms);
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_being_saved_and_is_that_of_its_seed() {
+        for seed in 0..300 {
+            for scenario in Scenario::ALL {
+                let plan = Plan::draw(scenario, seed);
+                let saved = serde_json::to_string(&plan).unwrap();
+                assert_eq!(serde_json::from_str::<Plan>(&saved).unwrap(), plan);
+                assert_eq!(Plan::draw(scenario, seed), plan);
+                assert!(plan.faults.iter().all(|fault| fault.at_ms < plan.heal_ms));
+            }
+        }
+    }
+}
