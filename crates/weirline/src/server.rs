@@ -1,0 +1,130 @@
+//! `weirline dev` and `weirline serve`.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::thread;
+
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+use weirline_handshake::{OriginPolicy, OriginPolicyError};
+use weirline_log::{EventLog as _, MemoryConfig, MemoryLog};
+use weirline_server::{Config, ServeError, runtime};
+use weirline_tokio::Entropy;
+
+use crate::cli::{CommonArgs, DevArgs, LogFormat, ServeArgs};
+use crate::signals;
+
+/// Why the server does not run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// `dev` lets any program of this machine in, and must not be reachable from elsewhere.
+    #[error("dev listens on loopback only, and {0} is not: take 127.0.0.1, or use weirline serve")]
+    NotLoopback(SocketAddr),
+    /// An `--origin`.
+    #[error("--origin: {0}")]
+    Origin(#[from] OriginPolicyError),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// No signal handler, or stdout failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// `weirline dev`: runs until a signal.
+pub(crate) fn dev(args: DevArgs) -> Result<ExitCode, Error> {
+    if !args.listen.ip().is_loopback() {
+        return Err(Error::NotLoopback(args.listen));
+    }
+    let origins = OriginPolicy::builder().allow_loopback().absent(true).build()?;
+    let config = Config {
+        origins,
+        echo: true,
+        ..Config::default()
+    };
+    run(config, args.listen, &args.common, |address, out| {
+        writeln!(out, "try: weirline tail ws://{address}/v1/streams/demo")?;
+        writeln!(
+            out,
+            "     echo hello | weirline publish ws://{address}/v1/streams/demo"
+        )?;
+        writeln!(out, "     ws://{address}/echo sends everything back")
+    })
+}
+
+/// `weirline serve`: runs until a signal.
+pub(crate) fn serve(args: ServeArgs) -> Result<ExitCode, Error> {
+    // No cookie authenticates anybody here, so a program without an Origin has nothing to steal.
+    let mut origins = OriginPolicy::builder().absent(true);
+    for origin in &args.origins {
+        origins = origins.allow(origin);
+    }
+    let config = Config {
+        origins: origins.build()?,
+        echo: args.echo,
+        ..Config::default()
+    };
+    run(config, args.listen, &args.common, |_, _| Ok(()))
+}
+
+fn run(
+    config: Config,
+    listen: SocketAddr,
+    common: &CommonArgs,
+    hints: impl FnOnce(SocketAddr, &mut dyn io::Write) -> io::Result<()>,
+) -> Result<ExitCode, Error> {
+    start_logging(common.log_format);
+    for warning in config.origins.warnings() {
+        warn!(event = "config.warning", "{warning}");
+    }
+    let workers = common.workers.unwrap_or_else(processors);
+    let bound = runtime::bind(Config { workers, ..config }, listen)?;
+    let heard = signals::listen()?;
+    let entropy = Entropy::os();
+    let log = MemoryLog::new(MemoryConfig::default(), u64::from_le_bytes(entropy.array()));
+    announce(bound.local_addr(), hints)?;
+    bound.run(log.split(), entropy, (), async {
+        // An error means that nobody listens for signals any more; then there is nothing to wait for.
+        let _ = heard.await;
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says where the server is, for people and for scripts that asked for port 0.
+fn announce(
+    address: SocketAddr,
+    hints: impl FnOnce(SocketAddr, &mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let said = writeln!(out, "listening on ws://{address}").and_then(|()| hints(address, &mut out));
+    match said.and_then(|()| out.flush()) {
+        // Whoever started the server does not want to know.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => said,
+    }
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => {
+            let colours = io::IsTerminal::is_terminal(&io::stderr());
+            logs.with_ansi(colours).with_target(false).init();
+        }
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
+}
+
+fn processors() -> u16 {
+    thread::available_parallelism()
+        .ok()
+        .and_then(|processors| u16::try_from(processors.get()).ok())
+        .unwrap_or(1)
+}
