@@ -191,7 +191,10 @@ impl TextClient {
     }
 
     fn refused(&mut self, now: Instant, seq: Seq, code: ErrorCode, text: &str) -> Result<(), Broken> {
-        let ticket = self.outbox.refused(seq, self.config.session).ok_or("a refusal of what was not sent")?;
+        let ticket = self
+            .outbox
+            .refused(seq, self.config.session)
+            .ok_or("a refusal of what was not sent")?;
         let retried = code == ErrorCode::Unavailable;
         if retried {
             self.wait_until = Some(now + self.config.refused_wait);

@@ -26,12 +26,19 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     pub(crate) fn restore(position: Option<Position>, handled: BTreeSet<(Epoch, u64)>) -> Self {
-        Self { at: position, start: position, handled, ..Self::default() }
+        Self {
+            at: position,
+            start: position,
+            handled,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn take(&mut self, event: &ClientEvent, histories: &BTreeMap<Epoch, History>) {
         match event {
-            ClientEvent::Live { stream: Some((position, _)) } => match self.at {
+            ClientEvent::Live {
+                stream: Some((position, _)),
+            } => match self.at {
                 None => {
                     self.at = Some(*position);
                     self.start = self.at;
@@ -39,17 +46,28 @@ impl Consumer {
                 }
                 Some(at) => assert_eq!(at, *position, "delivery goes on elsewhere"),
             },
-            ClientEvent::Message { position, payload, .. } => {
+            ClientEvent::Message {
+                position, payload, ..
+            } => {
                 self.follow(*position, position.offset.get());
                 let truth = histories[&position.epoch].get(&position.offset.get());
                 assert_eq!(truth, Some(payload), "I3: {position:?} was never committed so");
                 let key = (position.epoch, position.offset.get());
-                assert!(self.received.insert(key, payload.clone()).is_none(), "I16: delivered twice");
+                assert!(
+                    self.received.insert(key, payload.clone()).is_none(),
+                    "I16: delivered twice"
+                );
             }
             ClientEvent::Gap { epoch, from, to, .. } => {
                 assert!(from <= to);
                 self.gaps += 1;
-                self.follow(Position { epoch: *epoch, offset: *to }, from.get());
+                self.follow(
+                    Position {
+                        epoch: *epoch,
+                        offset: *to,
+                    },
+                    from.get(),
+                );
             }
             ClientEvent::Reset { taken, position } => {
                 assert_eq!(*taken, self.at, "a RESET of another position");
@@ -58,7 +76,10 @@ impl Consumer {
                     assert!(position.offset <= taken.offset);
                     let common = position.offset.get();
                     let (old, new) = (&histories[&taken.epoch], &histories[&position.epoch]);
-                    assert!(old.range(..=common).eq(new.range(..=common)), "the history is not common");
+                    assert!(
+                        old.range(..=common).eq(new.range(..=common)),
+                        "the history is not common"
+                    );
                 }
                 self.at = Some(*position);
                 self.start = self.at;

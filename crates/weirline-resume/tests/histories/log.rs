@@ -53,13 +53,18 @@ impl Log {
     }
 
     fn engine(retention: usize, seed: u64) -> (MemoryWriter, MemoryReader) {
-        let config =
-            MemoryConfig { stream_messages_max: retention, entry_bytes_max: 40, ..MemoryConfig::default() };
+        let config = MemoryConfig {
+            stream_messages_max: retention,
+            entry_bytes_max: 40,
+            ..MemoryConfig::default()
+        };
         MemoryLog::new(config, seed).split()
     }
 
     fn open(&mut self) {
-        let outcome = self.apply(Command::Open { stream: self.stream.clone() });
+        let outcome = self.apply(Command::Open {
+            stream: self.stream.clone(),
+        });
         assert!(matches!(outcome, Outcome::Opened(_)));
         self.histories.entry(self.epoch()).or_default();
     }
@@ -77,22 +82,38 @@ impl Log {
         let (old, head) = (self.epoch(), self.head().get());
         let trimmed = self.reader.bounds(&self.stream).unwrap().unwrap().trimmed.get();
         let keep = trimmed + keep % (head - trimmed + 1);
-        let bounds = self.writer.begin_epoch(&self.stream, Offset::new(keep).unwrap()).unwrap();
-        let kept = self.histories[&old].range(..=keep).map(|(k, v)| (*k, v.clone())).collect();
-        assert!(self.histories.insert(bounds.epoch, kept).is_none(), "an epoch came again");
+        let bounds = self
+            .writer
+            .begin_epoch(&self.stream, Offset::new(keep).unwrap())
+            .unwrap();
+        let kept = self.histories[&old]
+            .range(..=keep)
+            .map(|(k, v)| (*k, v.clone()))
+            .collect();
+        assert!(
+            self.histories.insert(bounds.epoch, kept).is_none(),
+            "an epoch came again"
+        );
         self.acked.clear();
     }
 
     /// A restart of a log that keeps nothing.
     pub(crate) fn wipe(&mut self) {
-        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.writer, self.reader) = Self::engine(self.retention, self.seed);
         self.attached.clear();
         self.acked.clear();
         self.open();
     }
 
-    pub(crate) fn commit(&mut self, command: Command, handled: impl Fn(SessionId, Position) -> bool) -> Outcome {
+    pub(crate) fn commit(
+        &mut self,
+        command: Command,
+        handled: impl Fn(SessionId, Position) -> bool,
+    ) -> Outcome {
         if self.refuse > 0 && matches!(command, Command::Append { .. }) {
             self.refuse -= 1;
             return Outcome::AppendRefused(AppendRefusal::StreamsFull);
@@ -106,13 +127,22 @@ impl Log {
             (Command::Append { author, payload, .. }, Outcome::Appended { offset, .. }) => {
                 if let Some(author) = author {
                     assert_eq!(self.attached.get(&author.session), Some(&author.attach), "I10");
-                    assert!(self.numbers.insert((author.session, author.seq)), "I6: {author:?} twice");
+                    assert!(
+                        self.numbers.insert((author.session, author.seq)),
+                        "I6: {author:?} twice"
+                    );
                 }
                 let twice = self.appended.iter().any(|(other, _)| other == payload);
-                assert!(!twice || self.copied.contains(payload), "I6: {payload:?} is in the log twice");
+                assert!(
+                    !twice || self.copied.contains(payload),
+                    "I6: {payload:?} is in the log twice"
+                );
                 self.appended.push((payload.clone(), author.is_some()));
                 let epoch = self.epoch();
-                self.histories.get_mut(&epoch).unwrap().insert(offset.get(), payload.clone());
+                self.histories
+                    .get_mut(&epoch)
+                    .unwrap()
+                    .insert(offset.get(), payload.clone());
             }
             (Command::Ack { session, .. }, Outcome::Acked { position }) => {
                 assert!(handled(*session, *position), "I4: {position:?} was never handled");

@@ -3,7 +3,10 @@
 //!
 //! Checked all the time: I1, I3, I4, I6, I7, I9, I10, I11, I15, I16; at rest: I2, I5, I12, I13, I14.
 
-#![expect(clippy::disallowed_methods, reason = "a history needs some instant to count from; nothing else reads the clock")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a history needs some instant to count from; nothing else reads the clock"
+)]
 
 mod consumer;
 mod log;
@@ -16,7 +19,12 @@ use world::{Marks, Plan, World};
 
 fn plan() -> impl Strategy<Value = Plan> {
     let kinds = (any::<[u8; 3]>(), 3usize..40, any::<bool>(), any::<u64>());
-    kinds.prop_map(|(processes, retention, allow_forks, seed)| Plan { processes, retention, allow_forks, seed })
+    kinds.prop_map(|(processes, retention, allow_forks, seed)| Plan {
+        processes,
+        retention,
+        allow_forks,
+        seed,
+    })
 }
 
 /// What happens, in order; shown on one line.
@@ -59,6 +67,9 @@ fn i1_to_i16_hold_in_every_history() {
     let marks = marks.into_inner();
     eprintln!("{marks:?}");
     for (name, times) in marks.iter() {
-        assert!(times > 0 || std::env::var_os("PROPTEST_CASES").is_some(), "{name} never arose");
+        assert!(
+            times > 0 || std::env::var_os("PROPTEST_CASES").is_some(),
+            "{name} never arose"
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use weirline_log::{Offset, PayloadKind};
-use weirline_resume::{ClientEvent, ClientState, Dial, StoreMode, Subscribe, TextClient, TextClientConfig, Ticket};
+use weirline_resume::{
+    ClientEvent, ClientState, Dial, StoreMode, Subscribe, TextClient, TextClientConfig, Ticket,
+};
 
 use crate::consumer::Consumer;
 use crate::log::Log;
@@ -58,11 +60,29 @@ impl Process {
 
     fn start(config: TextClientConfig, store: ClientState) -> Self {
         let consumer = Consumer::restore(store.position, store.position.iter().map(key).collect());
-        let tickets: BTreeMap<_, _> = store.outbox.iter().map(|e| (e.ticket, e.payload.clone())).collect();
-        let fates = tickets.values().map(|payload| (payload.clone(), Fate::Pending)).collect();
+        let tickets: BTreeMap<_, _> = store
+            .outbox
+            .iter()
+            .map(|e| (e.ticket, e.payload.clone()))
+            .collect();
+        let fates = tickets
+            .values()
+            .map(|payload| (payload.clone(), Fate::Pending))
+            .collect();
         let client = TextClient::restore(config.clone(), store.clone());
         let dial = client.current_dial();
-        Self { config, client, store, consumer, fates, tickets, stored: BTreeSet::new(), forked: false, superseded: 0, dial }
+        Self {
+            config,
+            client,
+            store,
+            consumer,
+            fates,
+            tickets,
+            stored: BTreeSet::new(),
+            forked: false,
+            superseded: 0,
+            dial,
+        }
     }
 
     /// A second process from a copy of the store.
@@ -93,19 +113,27 @@ impl Process {
     }
 
     pub(crate) fn publish(&mut self, payload: Bytes) {
-        let kind = if payload.len() % 2 == 0 { PayloadKind::Text } else { PayloadKind::Binary };
+        let kind = if payload.len().is_multiple_of(2) {
+            PayloadKind::Text
+        } else {
+            PayloadKind::Binary
+        };
         match self.client.publish(kind, payload.clone()) {
             Ok(ticket) => {
                 self.tickets.insert(ticket, payload.clone());
                 self.fates.insert(payload, Fate::Pending);
             }
-            Err(_) => assert!(self.client.is_stopped() || self.client.outbox_len().0 == OUTBOX_MAX, "I15"),
+            Err(_) => assert!(
+                self.client.is_stopped() || self.client.outbox_len().0 == OUTBOX_MAX,
+                "I15"
+            ),
         }
     }
 
     pub(crate) fn store(&mut self) {
         self.store = self.client.state();
-        self.stored.extend(self.store.outbox.iter().map(|entry| entry.payload.clone()));
+        self.stored
+            .extend(self.store.outbox.iter().map(|entry| entry.payload.clone()));
         self.client.handle_stored(self.client.revision());
     }
 
@@ -121,20 +149,29 @@ impl Process {
     }
 
     pub(crate) fn take_event(&mut self, log: &Log, marks: &mut Marks) -> bool {
-        let Some(event) = self.client.poll_event() else { return false };
+        let Some(event) = self.client.poll_event() else {
+            return false;
+        };
         self.consumer.take(&event, &log.histories);
         let in_log = |payload: &Bytes| log.appended.iter().any(|(other, _)| other == payload);
         match event {
             ClientEvent::Acked { through } => {
                 for payload in self.settle(Ticket(0), through, Fate::Acked) {
-                    assert!(self.forked || in_log(&payload), "acknowledged, but not in the log: {payload:?}");
+                    assert!(
+                        self.forked || in_log(&payload),
+                        "acknowledged, but not in the log: {payload:?}"
+                    );
                 }
             }
             ClientEvent::Uncertain { from, to } => {
                 marks.uncertain += 1;
                 self.settle(from, to, Fate::Uncertain);
             }
-            ClientEvent::Refused { ticket, retried: false, .. } => {
+            ClientEvent::Refused {
+                ticket,
+                retried: false,
+                ..
+            } => {
                 marks.refused += 1;
                 for payload in self.settle(ticket, ticket, Fate::Refused) {
                     assert!(!in_log(&payload), "refused, but in the log: {payload:?}");
@@ -157,7 +194,9 @@ impl Process {
     }
 
     pub(crate) fn handle_one(&mut self) -> bool {
-        let Some(position) = self.consumer.waiting.pop_front() else { return false };
+        let Some(position) = self.consumer.waiting.pop_front() else {
+            return false;
+        };
         self.client.handled(position).expect("it was delivered");
         self.consumer.handled.insert(key(&position));
         true
@@ -178,7 +217,11 @@ impl Process {
     }
 
     fn settle(&mut self, from: Ticket, to: Ticket, fate: Fate) -> Vec<Bytes> {
-        let settled: Vec<_> = self.tickets.range(from..=to).map(|(t, p)| (*t, p.clone())).collect();
+        let settled: Vec<_> = self
+            .tickets
+            .range(from..=to)
+            .map(|(t, p)| (*t, p.clone()))
+            .collect();
         for (ticket, payload) in &settled {
             self.tickets.remove(ticket);
             self.fates.insert(payload.clone(), fate);

@@ -32,8 +32,27 @@ macro_rules! marks {
     };
 }
 marks!(
-    appended, dials, crashes, forks, cuts, lost_messages, takeovers, superseded, late_openings, gaps, skips, resets,
-    uncertain, refused, retried, renewed, expired, paused, breaks, log_failures, overdue
+    appended,
+    dials,
+    crashes,
+    forks,
+    cuts,
+    lost_messages,
+    takeovers,
+    superseded,
+    late_openings,
+    gaps,
+    skips,
+    resets,
+    uncertain,
+    refused,
+    retried,
+    renewed,
+    expired,
+    paused,
+    breaks,
+    log_failures,
+    overdue
 );
 
 enum Frame {
@@ -155,13 +174,18 @@ impl World {
             }
             195..199 => {
                 let to = self.log.head().get().saturating_sub(u64::from(how % 4));
-                self.marks.skips += 1;
                 let epoch = self.log.epoch();
+                let to = Offset::new(to).unwrap();
+                let mut skipped = false;
                 self.with_server(link, |server| {
-                    if server.cursor().is_some_and(|cursor| cursor.epoch == epoch) {
-                        server.skip_to(Offset::new(to).unwrap(), GapReason::Dropped);
+                    skipped = server
+                        .cursor()
+                        .is_some_and(|at| at.epoch == epoch && at.offset < to);
+                    if skipped {
+                        server.skip_to(to, GapReason::Dropped);
                     }
                 });
+                self.marks.skips += u64::from(skipped);
             }
             199 => self.fail_batch(),
             _ => {
@@ -248,7 +272,8 @@ impl World {
             return;
         }
         while let Some(message) = process.client.poll_transmit() {
-            link.to_server.push_back(Frame::Message(message.kind, message.to_vec()));
+            link.to_server
+                .push_back(Frame::Message(message.kind, message.to_vec()));
         }
         if process.client.poll_close().is_some() {
             link.client_open = false;
@@ -258,13 +283,16 @@ impl World {
 
     fn deliver_to_server(&mut self, index: usize) -> bool {
         let link = &mut self.links[index];
-        let Some(server) = &mut link.server else { return false };
+        let Some(server) = &mut link.server else {
+            return false;
+        };
         if !server.wants_input() {
             return false;
         }
         match link.to_server.pop_front() {
             Some(Frame::Message(kind, message)) => {
-                let late = link.dial != self.processes[link.process].dial && message.starts_with(b"RESUME_FROM");
+                let late =
+                    link.dial != self.processes[link.process].dial && message.starts_with(b"RESUME_FROM");
                 self.marks.late_openings += u64::from(late);
                 server.handle_message(self.now, kind, &message);
                 true
@@ -301,18 +329,25 @@ impl World {
                 self.commits.push_back((index, batch));
             }
         }
-        while server.read_from(&self.log.reader, capacity, &mut Vec::new()).unwrap() {}
+        while server
+            .read_from(&self.log.reader, capacity, &mut Vec::new())
+            .unwrap()
+        {}
         while let Some(message) = server.poll_transmit() {
-            link.to_client.push_back(Frame::Message(message.kind, message.to_vec()));
+            link.to_client
+                .push_back(Frame::Message(message.kind, message.to_vec()));
         }
         if let Some(close) = server.poll_close() {
-            link.to_client.push_back(Frame::Close(close.code, close.reason.into_owned()));
+            link.to_client
+                .push_back(Frame::Close(close.code, close.reason.into_owned()));
             self.server_disconnected(index);
         }
     }
 
     fn commit(&mut self) -> bool {
-        let Some((index, batch)) = self.commits.pop_front() else { return false };
+        let Some((index, batch)) = self.commits.pop_front() else {
+            return false;
+        };
         let processes = &self.processes;
         let handled = |session: SessionId, position: Position| {
             let mine = |process: &&Process| {
@@ -323,7 +358,8 @@ impl World {
             let mut asked = processes.iter().filter(mine).peekable();
             let key = (position.epoch, position.offset.get());
             // A consumer that has not looked at its first answer has nothing before it to handle.
-            asked.peek().is_none() || asked.any(|p| p.consumer.at.is_none() || p.consumer.handled.contains(&key))
+            asked.peek().is_none()
+                || asked.any(|p| p.consumer.at.is_none() || p.consumer.handled.contains(&key))
         };
         let mut results = Vec::new();
         for command in batch {
@@ -366,8 +402,12 @@ impl World {
 
     fn deliver_outcome(&mut self, index: usize) -> bool {
         let link = &mut self.links[index];
-        let Some(server) = &mut link.server else { return false };
-        let Some(outcome) = link.outcomes.pop_front() else { return false };
+        let Some(server) = &mut link.server else {
+            return false;
+        };
+        let Some(outcome) = link.outcomes.pop_front() else {
+            return false;
+        };
         match outcome {
             Some(outcome) => server.handle_outcome(self.now, outcome),
             None => server.handle_log_failed(),
@@ -399,7 +439,10 @@ impl World {
                 let close = (code != 1006).then_some((code, reason.as_str()));
                 let after = process.client.handle_disconnected(link.dial, self.now, close);
                 let current = link.dial == process.dial;
-                assert!(current || matches!(after, AfterLoss::Ignored | AfterLoss::Stopped), "I10");
+                assert!(
+                    current || matches!(after, AfterLoss::Ignored | AfterLoss::Stopped),
+                    "I10"
+                );
             }
             None => return false,
         }
@@ -419,7 +462,9 @@ impl World {
         }
         if how & 4 != 0 && link.client_open {
             link.client_open = false;
-            self.processes[link.process].client.handle_disconnected(link.dial, self.now, None);
+            self.processes[link.process]
+                .client
+                .handle_disconnected(link.dial, self.now, None);
         }
         if how & 8 != 0 || how & 12 == 0 {
             self.server_disconnected(index);
@@ -438,7 +483,9 @@ impl World {
         if self.allow_forks && self.processes.len() < 5 && self.processes[process].config.session {
             self.marks.forks += 1;
             let other = self.processes[process].fork();
-            self.log.copied.extend(other.store.outbox.iter().map(|entry| entry.payload.clone()));
+            self.log
+                .copied
+                .extend(other.store.outbox.iter().map(|entry| entry.payload.clone()));
             self.processes.push(other);
         }
     }
@@ -461,7 +508,10 @@ impl World {
         self.now += time;
         for index in 0..self.links.len() {
             let now = self.now;
-            let overdue = self.links[index].server.as_ref().and_then(TextServer::poll_timeout);
+            let overdue = self.links[index]
+                .server
+                .as_ref()
+                .and_then(TextServer::poll_timeout);
             self.marks.overdue += u64::from(overdue.is_some_and(|due| due <= now));
             self.with_server(index, |server| server.handle_timeout(now));
             self.server_turn(index, 0);
@@ -525,22 +575,34 @@ impl World {
             for (payload, fate) in &process.fates {
                 let known = self.log.appended.iter().any(|(other, _)| other == payload);
                 match fate {
-                    Fate::Refused | Fate::Forgotten => assert!(process.forked || !known, "{payload:?}: {fate:?}"),
+                    Fate::Refused | Fate::Forgotten => {
+                        assert!(process.forked || !known, "{payload:?}: {fate:?}");
+                    }
                     Fate::Acked => assert!(process.forked || known, "{payload:?}: {fate:?}"),
                     Fate::Pending => assert!(process.client.is_stopped(), "{payload:?} never came to an end"),
                     Fate::Uncertain => {}
                 }
             }
             if process.client.is_stopped() {
-                assert!(process.forked && process.superseded == 1, "I12: superseded by nobody");
+                assert!(
+                    process.forked && process.superseded == 1,
+                    "I12: superseded by nobody"
+                );
                 continue;
             }
             assert!(process.client.is_live(), "I13: not attachable");
-            assert_eq!((process.client.outbox_len().0, process.pending()), (0, 0), "I14: the outbox never emptied");
+            assert_eq!(
+                (process.client.outbox_len().0, process.pending()),
+                (0, 0),
+                "I14: the outbox never emptied"
+            );
             if process.config.subscribe != Subscribe::Nothing {
                 let end = Position { epoch, offset: head };
                 assert_eq!(process.consumer.at, Some(end), "I14: lag at rest");
-                assert!(process.consumer.handled.contains(&(epoch, head.get())), "not handled to the end");
+                assert!(
+                    process.consumer.handled.contains(&(epoch, head.get())),
+                    "not handled to the end"
+                );
                 self.check_complete(process);
             }
         }
@@ -554,8 +616,16 @@ impl World {
             return;
         }
         let truth = self.log.histories[&start.epoch].range(start.offset.get() + 1..);
-        let received = process.consumer.received.range((start.epoch, start.offset.get() + 1)..=(start.epoch, u64::MAX));
-        assert!(truth.map(|(_, payload)| payload).eq(received.map(|(_, payload)| payload)), "I2");
+        let received = process
+            .consumer
+            .received
+            .range((start.epoch, start.offset.get() + 1)..=(start.epoch, u64::MAX));
+        assert!(
+            truth
+                .map(|(_, payload)| payload)
+                .eq(received.map(|(_, payload)| payload)),
+            "I2"
+        );
     }
 
     /// I12: of the holders of one session exactly one is left. I7: sequences keep their order.
@@ -570,11 +640,24 @@ impl World {
         // The winner may have gone on to another session since, if this one was forgotten.
         let forgotten = self.wiped || self.marks.expired > 0;
         for (all, left) in live.into_values() {
-            assert!(left == 1 || (forgotten && left == 0), "I12: {left} of {all} holders are left");
+            assert!(
+                left == 1 || (forgotten && left == 0),
+                "I12: {left} of {all} holders are left"
+            );
         }
-        for process in self.processes.iter().filter(|process| process.config.session && !process.forked) {
+        for process in self
+            .processes
+            .iter()
+            .filter(|process| process.config.session && !process.forked)
+        {
             let mine = |payload: &&(Bytes, bool)| process.fates.contains_key(&payload.0);
-            let order: Vec<_> = self.log.appended.iter().filter(mine).map(|(payload, _)| &payload[..6]).collect();
+            let order: Vec<_> = self
+                .log
+                .appended
+                .iter()
+                .filter(mine)
+                .map(|(payload, _)| &payload[..6])
+                .collect();
             assert!(order.is_sorted(), "I7");
         }
     }
