@@ -133,6 +133,9 @@ impl Shared {
                 inner.push(event);
             }
         }
+        if inner.machine.needs_store() {
+            self.save.notify_one();
+        }
     }
 
     /// What the handles and the driver must know of an event.
