@@ -18,11 +18,11 @@ use proptest::prelude::*;
 use world::{Marks, Plan, World};
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let kinds = (any::<[u8; 3]>(), 3usize..40, any::<bool>(), any::<u64>());
-    kinds.prop_map(|(processes, retention, allow_forks, seed)| Plan {
+    let kinds = (any::<[u8; 3]>(), 3usize..40, any::<u8>(), any::<u64>());
+    kinds.prop_map(|(processes, retention, faults, seed)| Plan {
         processes,
         retention,
-        allow_forks,
+        faults,
         seed,
     })
 }

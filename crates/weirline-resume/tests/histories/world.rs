@@ -16,7 +16,8 @@ use crate::process::{Fate, Process};
 pub(crate) struct Plan {
     pub(crate) processes: [u8; 3],
     pub(crate) retention: usize,
-    pub(crate) allow_forks: bool,
+    /// One bit for each class of faults: most histories have only some.
+    pub(crate) faults: u8,
     pub(crate) seed: u64,
 }
 
@@ -47,6 +48,7 @@ marks!(
     uncertain,
     refused,
     retried,
+    forgotten,
     renewed,
     expired,
     paused,
@@ -84,7 +86,7 @@ pub(crate) struct World {
     server_config: Arc<TextServerConfig>,
     published: u64,
     entropy: u64,
-    allow_forks: bool,
+    faults: u8,
     wiped: bool,
     pub(crate) marks: Marks,
 }
@@ -107,7 +109,7 @@ impl World {
             server_config: Arc::new(server_config),
             published: 0,
             entropy: plan.seed,
-            allow_forks: plan.allow_forks,
+            faults: plan.faults,
             wiped: false,
             marks: Marks::default(),
         }
@@ -115,14 +117,15 @@ impl World {
 
     /// One step of a history: what, on whom, how.
     pub(crate) fn step(&mut self, [what, whom, how]: [u8; 3]) {
+        let on = |class: u8| self.faults >> class & 1 != 0;
         let process = usize::from(whom) % self.processes.len();
         // Mostly the latest links: old ones matter when they move, but seldom.
         let back = usize::from(if how & 1 == 0 { whom % 4 } else { whom });
         let link = self.links.len().checked_sub(1).map(|last| last - back.min(last));
         match what {
             0..30 => self.publish(process, how),
-            30..40 => self.dial(process, how),
-            40..202 => {
+            30..44 => self.redial(process, how),
+            44..202 => {
                 if let Some(link) = link {
                     self.link_step(link, what, how);
                 }
@@ -130,23 +133,28 @@ impl World {
             202..215 => while self.processes[process].take_event(&self.log, &mut self.marks) {},
             215..226 => while self.processes[process].handle_one() {},
             226..234 => self.processes[process].store(),
-            234..236 => self.crash(process),
-            236..239 => self.fork(process),
-            239..243 => self.log.refuse = how % 4,
-            243..245 => {
+            234..236 if on(1) => self.crash(process),
+            236..239 if on(2) => self.fork(process),
+            239..243 if on(3) => self.log.refuse = how % 4,
+            243..245 if on(4) => {
                 self.log.change_epoch(u64::from(how));
                 self.grown();
             }
-            245 => self.wipe(how),
-            246..249 => self.marks.expired += u64::from(self.log.expire(usize::from(whom), self.now)),
-            _ => self.advance(Duration::from_millis(u64::from(how) * 20)),
+            245 if on(5) => self.wipe(how),
+            246..249 if on(6) => self.marks.expired += u64::from(self.log.expire(usize::from(whom), self.now)),
+            249.. => self.advance(Duration::from_millis(u64::from(how) * 20)),
+            _ => {}
         }
         self.processes[process].check_outbox();
     }
 
     fn link_step(&mut self, link: usize, what: u8, how: u8) {
         match what {
-            40..90 => {
+            44..90 => {
+                if how & 2 != 0 {
+                    let process = self.links[link].process;
+                    self.processes[process].store();
+                }
                 self.run(link);
             }
             90..104 => self.client_transmits(link),
@@ -164,10 +172,10 @@ impl World {
                 self.deliver_outcome(link);
             }
             170..176 => self.deliver_fence(link),
-            176..182 => self.cut(link, how),
+            176..182 if self.faults & 1 != 0 => self.cut(link, how),
             182..186 => self.with_server(link, |server| server.pause(PauseReason::PUBLISHING)),
             186..194 => self.with_server(link, TextServer::resume),
-            194 => {
+            194 if self.faults >> 7 & 1 != 0 => {
                 self.marks.breaks += 1;
                 let after = Duration::from_millis(2300);
                 self.with_server(link, |server| server.break_off(PauseReason::SLOW_CONSUMER, after));
@@ -187,7 +195,7 @@ impl World {
                 });
                 self.marks.skips += u64::from(skipped);
             }
-            199 => self.fail_batch(),
+            199 if self.faults & 1 != 0 => self.fail_batch(),
             _ => {
                 self.run(link);
             }
@@ -226,6 +234,19 @@ impl World {
         };
         let payload = format!("{:06}{}", self.published, "x".repeat(pad));
         self.processes[process].publish(Bytes::from(payload));
+    }
+
+    /// A live client seldom dials. Half of the connections get through their opening at once.
+    fn redial(&mut self, process: usize, how: u8) {
+        if how >= 64 && self.processes[process].client.is_live() {
+            return;
+        }
+        self.dial(process, how);
+        let last = self.links.len() - 1;
+        if how & 4 != 0 && self.links[last].process == process {
+            self.run(last);
+            self.processes[process].store();
+        }
     }
 
     fn dial(&mut self, process: usize, how: u8) {
@@ -480,7 +501,7 @@ impl World {
     }
 
     fn fork(&mut self, process: usize) {
-        if self.allow_forks && self.processes.len() < 5 && self.processes[process].config.session {
+        if self.processes.len() < 5 && self.processes[process].config.session {
             self.marks.forks += 1;
             let other = self.processes[process].fork();
             self.log
@@ -569,7 +590,8 @@ impl World {
         moved
     }
 
-    fn check_at_rest(&self) {
+    fn check_at_rest(&mut self) {
+        let mut forgotten = 0;
         let (epoch, head) = (self.log.epoch(), self.log.head());
         for process in &self.processes {
             for (payload, fate) in &process.fates {
@@ -582,6 +604,7 @@ impl World {
                     Fate::Pending => assert!(process.client.is_stopped(), "{payload:?} never came to an end"),
                     Fate::Uncertain => {}
                 }
+                forgotten += u64::from(*fate == Fate::Forgotten);
             }
             if process.client.is_stopped() {
                 assert!(
@@ -607,6 +630,7 @@ impl World {
             }
         }
         self.check_holders();
+        self.marks.forgotten += forgotten;
     }
 
     /// I2: without a GAP, what was received since the start is exactly the log.
