@@ -25,12 +25,26 @@ pub(crate) enum Error {
     /// An `--origin`.
     #[error("--origin: {0}")]
     Origin(#[from] OriginPolicyError),
+    /// Somebody listens there.
+    #[error(
+        "{0} is in use: stop what listens there, or take another with --listen (port 0 takes a free one)"
+    )]
+    AddressInUse(SocketAddr),
     /// The server.
     #[error(transparent)]
-    Serve(#[from] ServeError),
+    Serve(ServeError),
     /// No signal handler, or stdout failed.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<ServeError> for Error {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::AddressInUse { address } => Self::AddressInUse(address),
+            other => Self::Serve(other),
+        }
+    }
 }
 
 /// `weirline dev`: runs until a signal.
