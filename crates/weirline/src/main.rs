@@ -1,6 +1,7 @@
 //! `weirline`: the server, and a resumable client for the shell.
 
 mod cli;
+mod logging;
 mod publish;
 mod server;
 mod signals;

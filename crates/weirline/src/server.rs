@@ -6,14 +6,13 @@ use std::process::ExitCode;
 use std::thread;
 
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 use weirline_handshake::{OriginPolicy, OriginPolicyError};
 use weirline_log::{EventLog as _, MemoryConfig, MemoryLog};
 use weirline_server::{Config, ServeError, runtime};
 use weirline_tokio::Entropy;
 
-use crate::cli::{CommonArgs, DevArgs, LogFormat, ServeArgs};
-use crate::signals;
+use crate::cli::{CommonArgs, DevArgs, ServeArgs};
+use crate::{logging, signals};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +88,7 @@ fn run(
     common: &CommonArgs,
     hints: impl FnOnce(SocketAddr, &mut dyn io::Write) -> io::Result<()>,
 ) -> Result<ExitCode, Error> {
-    start_logging(common.log_format);
+    let _logs = logging::start(common.log_format)?;
     for warning in config.origins.warnings() {
         warn!(event = "config.warning", "{warning}");
     }
@@ -117,22 +116,6 @@ fn announce(
         // Whoever started the server does not want to know.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         said => said,
-    }
-}
-
-fn start_logging(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
-    match format {
-        LogFormat::Text => {
-            let colours = io::IsTerminal::is_terminal(&io::stderr());
-            logs.with_ansi(colours).with_target(false).init();
-        }
-        LogFormat::Json => logs.json().flatten_event(true).init(),
     }
 }
 
