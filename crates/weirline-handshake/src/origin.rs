@@ -127,3 +127,43 @@ fn default_port(scheme: &str) -> Option<u16> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_part_that_is_wrong() {
+        let check = |input: &str, expect: OriginError| {
+            assert_eq!(Origin::parse(input), Err(expect), "{input:?}");
+        };
+        check("", OriginError::Scheme);
+        check("good.example", OriginError::Scheme);
+        check("://good.example", OriginError::Scheme);
+        check("1http://good.example", OriginError::Scheme);
+        check("ht tp://good.example", OriginError::Scheme);
+        check("https://good.example/", OriginError::Trailing);
+        check("https://good.example/x", OriginError::Trailing);
+        check("https://good.example?x", OriginError::Trailing);
+        check("https://good.example#x", OriginError::Trailing);
+        check("https://good.example\\x", OriginError::Trailing);
+        check("https://", OriginError::Host(HostError::Empty));
+        check("https://a@b", OriginError::Host(HostError::Character));
+        check("https://a:0", OriginError::Host(HostError::Port));
+    }
+
+    #[test]
+    fn origins_are_shown_in_their_serialised_form() {
+        let check = |input: &str, expect: &str| {
+            assert_eq!(
+                Origin::parse(input).map(|origin| origin.to_string()).as_deref(),
+                Ok(expect)
+            );
+        };
+        check("null", "null");
+        check("HTTPS://Good.Example:443", "https://good.example");
+        check("http://good.example:443", "http://good.example:443");
+        check("https://[::0001]:8443", "https://[::1]:8443");
+        check("chrome-extension://abcdef", "chrome-extension://abcdef");
+    }
+}

@@ -139,6 +139,9 @@ fn a_refusal_comes_as_soon_as_it_is_certain() {
     check(b"\x16\x03\x01\x02\x00", Kind::Head); // TLS ClientHello
     check(b"SSH-2.0-OpenSSH_9.2\r\n\n", Kind::Head);
     check(b"GET / HTTP/1.1\n", Kind::Head);
+    check(b"GET / HTTP/1.1\r\nA: b\x7f", Kind::Head);
+    check(b"GET / HTTP/1.1\r\nA: b\x00", Kind::Head);
+    check(b"GET / HTTP/1.1\r\n\t", Kind::Head);
     check(&b"a".repeat(16 * 1024 + 1), Kind::HeadTooLarge);
     check(
         format!("GET / HTTP/1.1\r\n{}a", "a: b\r\n".repeat(64)).as_bytes(),
