@@ -86,6 +86,10 @@ impl Closing {
     }
 
     pub(crate) fn fail(&mut self, cause: Cause) {
+        if self.received.is_some() && self.transmitted {
+            // The closing handshake is complete: nothing is left to fail.
+            return;
+        }
         self.failure.get_or_insert_with(|| Box::new(cause));
     }
 
@@ -108,26 +112,31 @@ impl Closing {
         self.transmitted = flushed && self.sent.is_some();
         if stage != self.stage {
             self.stage = stage;
-            self.deadline = match stage {
-                // Otherwise the write-stall timer is the limit: what was accepted is sent before the Close.
-                Stage::Flushing => (self.failure.is_some() || self.eof).then(|| now + self.grace(config)),
-                Stage::AwaitClose => Some(now + config.close_timeout),
-                Stage::AwaitEof => Some(now + config.eof_timeout),
-                Stage::Open => None,
-            };
-        } else if stage == Stage::Flushing && self.deadline.is_none() && (self.failure.is_some() || self.eof)
-        {
-            self.deadline = Some(now + self.grace(config));
+            self.deadline = self
+                .patience(config)
+                .and_then(|patience| now.checked_add(patience));
+        } else if self.deadline.is_none() {
+            // A failure or the end of the stream may have set a limit to the flushing.
+            self.deadline = self
+                .patience(config)
+                .and_then(|patience| now.checked_add(patience));
         }
         if self.stage == Stage::AwaitEof && self.shut_down && self.eof {
             self.finish(self.cause());
         }
     }
 
-    fn grace(&self, config: &Config) -> Duration {
-        match self.failure.as_deref() {
-            Some(Cause::Backpressure(_) | Cause::PausedTooLong) => config.close_timeout.min(BREAK_GRACE),
-            _ => config.close_timeout,
+    /// How long the stage may last.
+    fn patience(&self, config: &Config) -> Option<Duration> {
+        match (self.stage, self.failure.as_deref()) {
+            (Stage::Open, _) => None,
+            (Stage::Flushing, Some(Cause::Backpressure(_) | Cause::PausedTooLong)) => {
+                Some(config.close_timeout.min(BREAK_GRACE))
+            }
+            // Otherwise the write-stall timer is the limit: what was accepted is sent before the Close.
+            (Stage::Flushing, None) if !self.eof => None,
+            (Stage::Flushing | Stage::AwaitClose, _) => Some(config.close_timeout),
+            (Stage::AwaitEof, _) => Some(config.eof_timeout),
         }
     }
 

@@ -99,6 +99,7 @@ pub enum Delivery {
     #[default]
     Messages,
     /// As they arrive: [`Event::Part`](crate::Event::Part). Nothing is assembled, so that a message may be larger than
-    /// memory; its limits hold all the same. A part of a text may end inside a character.
+    /// memory; its limits hold all the same. A part of a text may end inside a character, and what came in one read with
+    /// a byte that is not UTF-8 may not be told.
     Parts,
 }

@@ -102,7 +102,9 @@ impl Connection {
             input.take(u64::MAX);
             return None;
         }
-        self.keepalive.heard(now);
+        if !input.is_empty() {
+            self.keepalive.heard(now);
+        }
         let event = match self.receiver.next(&self.config, input) {
             Ok(None) => None,
             Ok(Some(Received::Message { kind, payload })) => Some(Event::Message { kind, payload }),
@@ -117,19 +119,17 @@ impl Connection {
                 first,
                 last,
             }),
-            Ok(Some(Received::Ping(payload))) => {
-                if self.control_frame_allowed(now) && !self.closing.close_sent() {
+            Ok(Some(Received::Ping(payload))) => self.control_frame_allowed(now).then(|| {
+                // RFC 6455 §5.5.2: also behind a `close` that has to wait for messages.
+                if !self.closing.close_sent() || self.output.close_waits_for_data() {
                     let key = self.mask_key();
                     self.output.pong(&payload, key);
                 }
-                Some(Event::Ping { payload })
-            }
-            Ok(Some(Received::Pong(payload))) => {
-                self.control_frame_allowed(now);
-                Some(Event::Pong {
-                    rtt: self.keepalive.pong(now, &payload),
-                })
-            }
+                Event::Ping { payload }
+            }),
+            Ok(Some(Received::Pong(payload))) => self.control_frame_allowed(now).then(|| Event::Pong {
+                rtt: self.keepalive.pong(now, &payload),
+            }),
             Ok(Some(Received::Close { code, reason })) => {
                 self.closing.receive_close(code);
                 self.queue_close(code, "");
@@ -220,7 +220,7 @@ impl Connection {
             return;
         }
         if let Some(since) = self.paused_since {
-            if now >= since + self.config.pause_max {
+            if self.pause_deadline(since).is_some_and(|at| now >= at) {
                 self.fail(
                     Cause::PausedTooLong,
                     CloseCode::POLICY_VIOLATION,
@@ -275,7 +275,7 @@ impl Connection {
         let open = self.closing.is_open();
         let alive = match self.paused_since {
             _ if !open => None,
-            Some(since) => Some(since + self.config.pause_max),
+            Some(since) => self.pause_deadline(since),
             None => self.keepalive.deadline(),
         };
         let late = self.output.late_at().filter(|_| open);
@@ -333,7 +333,7 @@ impl Connection {
         if kind == MessageKind::Text && !payload.is_utf8_after(prefix) {
             return Err(SendError::NotUtf8);
         }
-        let fragment = self.config.fragment_bytes.max(FRAGMENT_BYTES_MIN);
+        let fragment = self.fragment_bytes();
         let mut keys = self.mask.as_mut().map(|mask| || MaskKey::new(mask()));
         let mask = keys.as_mut().map(|keys| keys as &mut dyn FnMut() -> MaskKey);
         let sent = self.output.send(now, opcode, prefix, payload, fragment, mask);
@@ -383,7 +383,8 @@ impl Connection {
     /// Whether the send queue has room for a message of `bytes` bytes.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.closing.is_open() && self.output.has_room(bytes)
+        let (fragment, masked) = (self.fragment_bytes(), self.mask.is_some());
+        self.closing.is_open() && self.output.has_room(bytes, fragment, masked)
     }
 
     /// Whether messages can be sent: no Close was sent or received, and the connection has not ended.
@@ -428,11 +429,23 @@ impl Connection {
             self.output.is_empty()
         };
         self.closing.settle(now, flushed, &self.config);
+        if self.closing.ignores_input() {
+            self.receiver.discard();
+        }
+    }
+
+    fn fragment_bytes(&self) -> usize {
+        self.config
+            .fragment_bytes
+            .clamp(FRAGMENT_BYTES_MIN, FRAGMENT_BYTES_MAX)
+    }
+
+    fn pause_deadline(&self, since: Instant) -> Option<Instant> {
+        since.checked_add(self.config.pause_max)
     }
 
     fn stall_deadline(&self) -> Option<Instant> {
-        self.stalled_since
-            .map(|since| since + self.config.write_stall_timeout)
+        self.stalled_since?.checked_add(self.config.write_stall_timeout)
     }
 
     fn control_frame_allowed(&mut self, now: Instant) -> bool {
@@ -479,3 +492,6 @@ impl Connection {
 
 /// Below this length a fragment's header would cost more than it is worth, and lengths would have two forms.
 const FRAGMENT_BYTES_MIN: usize = 126;
+
+/// RFC 6455 §5.2: the longest length that a frame can have.
+const FRAGMENT_BYTES_MAX: usize = usize::MAX >> 1;

@@ -36,7 +36,7 @@ pub enum Event<'b> {
         /// Whether the message ends here.
         last: bool,
     },
-    /// A ping came, and its pong is queued already.
+    /// A ping came, and its pong is queued already, unless our Close goes out before anything else.
     Ping {
         /// At most 125 bytes.
         payload: Payload<'b>,

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Keepalive {
     interval: Option<Duration>,
     timeout: Duration,
-    next_ping: Instant,
+    /// `None`: never. An interval beyond what the clock can express is none.
+    next_ping: Option<Instant>,
     /// The latest ping that is not answered, and when it was sent.
     waiting: Option<Instant>,
     /// Names the latest ping; its payload.
@@ -32,11 +33,10 @@ pub(crate) enum Tick {
 
 impl Keepalive {
     pub(crate) fn new(interval: Option<Duration>, timeout: Duration, now: Instant) -> Self {
-        let next_ping = now + interval.unwrap_or_default();
         Self {
             interval,
             timeout,
-            next_ping,
+            next_ping: interval.and_then(|interval| now.checked_add(interval)),
             waiting: None,
             number: 0,
             last_heard: now,
@@ -60,28 +60,23 @@ impl Keepalive {
 
     /// When to look at the clock next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.interval?;
-        Some(match self.waiting {
+        match self.waiting {
             None => self.next_ping,
-            Some(sent) => sent.max(self.last_heard) + self.timeout,
-        })
+            Some(sent) => sent.max(self.last_heard).checked_add(self.timeout),
+        }
     }
 
     pub(crate) fn tick(&mut self, now: Instant) -> Tick {
-        let Some(interval) = self.interval else {
+        if self.deadline().is_none_or(|at| now < at) {
             return Tick::Nothing;
-        };
-        match self.waiting {
-            Some(sent) if now >= sent.max(self.last_heard) + self.timeout => Tick::Dead,
-            Some(_) => Tick::Nothing,
-            None if now >= self.next_ping => {
-                self.number += 1;
-                self.waiting = Some(now);
-                self.next_ping = now + interval;
-                Tick::SendPing(self.number.to_be_bytes())
-            }
-            None => Tick::Nothing,
         }
+        if self.waiting.is_some() {
+            return Tick::Dead;
+        }
+        self.number += 1;
+        self.waiting = Some(now);
+        self.next_ping = self.interval.and_then(|interval| now.checked_add(interval));
+        Tick::SendPing(self.number.to_be_bytes())
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Output {
     control: ControlLane,
     /// The encoded Close frame: goes out last.
     close: Option<Bytes>,
+    /// Whether the transport has taken a part of the Close frame.
+    close_begun: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,7 @@ impl Output {
             in_hand: None,
             control: ControlLane::default(),
             close: None,
+            close_begun: false,
         }
     }
 
@@ -83,50 +86,55 @@ impl Output {
         mask: Option<&mut (dyn FnMut() -> MaskKey + '_)>,
     ) -> Result<Tally, Refused> {
         let len = prefix.len() + payload.as_slice().len();
-        let dropped = self.make_room(now, len + MESSAGE_OVERHEAD_BYTES)?;
-        let (item, cost) = if len <= COPIED_BYTES_MAX.min(fragment) {
+        let cost = cost(len, fragment, mask.is_some());
+        let dropped = self.make_room(now, cost)?;
+        let (item, wire_len) = if len <= COPIED_BYTES_MAX.min(fragment) {
             let frame = self.encode(opcode, prefix, payload.as_slice(), mask.map(|key| key()));
             (Item::Inline(frame), frame)
         } else {
             let large = match (mask, payload) {
                 (Some(key), payload) => Large::masked(opcode, prefix, payload.as_slice(), fragment, key),
-                (None, Payload::Shared(payload)) => Large::shared(opcode, prefix, payload, fragment),
-                (None, Payload::Lent(payload)) => {
-                    Large::shared(opcode, prefix, Bytes::copy_from_slice(payload), fragment)
+                (None, Payload::Shared(payload)) if prefix.len() <= fragment => {
+                    Large::shared(opcode, prefix, payload, fragment)
+                }
+                (None, payload) => {
+                    let copy = [prefix, payload.as_slice()].concat();
+                    Large::shared(opcode, &[], copy.into(), fragment)
                 }
             };
             self.large_queued += 1;
-            let cost = large.wire_len();
-            (Item::Large(Box::new(large)), cost)
+            let wire_len = large.wire_len();
+            (Item::Large(Box::new(large)), wire_len)
         };
-        match self.queue.push(now, item, cost + MESSAGE_OVERHEAD_BYTES) {
+        assert_eq!(
+            wire_len + MESSAGE_OVERHEAD_BYTES,
+            cost,
+            "room was made for another length"
+        );
+        match self.queue.push(now, item, cost) {
             Push::Queued => Ok(dropped),
             refused => unreachable!("room was made before: {refused:?}"),
         }
     }
 
-    /// Does what the strategy says where a message of `bytes` finds no room.
+    /// Does what the strategy says where a message that costs `bytes` finds no room.
     fn make_room(&mut self, now: Instant, bytes: usize) -> Result<Tally, Refused> {
-        let mut dropped = Tally::default();
-        // Headers are not counted yet: room for the longest must be there.
-        let bytes = bytes + weirline_codec::HEADER_BYTES_MAX;
-        if self.queue.is_late(now) {
-            return Err(Refused::Broken(BreakCause::Late));
+        let before = self.queue.counters().dropped;
+        while self.queue.strategy() == Strategy::DropOldest && !self.queue.has_room(bytes) {
+            self.drop_oldest();
         }
-        while !self.queue.has_room(bytes) {
-            match self.queue.strategy() {
-                Strategy::DropOldest => {
-                    let (count, before) = (self.queue.counters().dropped, dropped);
-                    self.drop_oldest();
-                    let after = self.queue.counters().dropped;
-                    dropped.messages = before.messages + (after.messages - count.messages);
-                    dropped.bytes = before.bytes + (after.bytes - count.bytes);
-                }
-                Strategy::Break { .. } => return Err(Refused::Broken(BreakCause::Full)),
-                _ => return Err(Refused::Full),
-            }
+        if self.queue.is_late(now) || !self.queue.has_room(bytes) {
+            // The queue counts what it refuses, and says why; the message is not encoded for that.
+            return Err(match self.queue.push(now, Item::Inline(0), bytes) {
+                Push::Broken(_, cause) => Refused::Broken(cause),
+                _ => Refused::Full,
+            });
         }
-        Ok(dropped)
+        let after = self.queue.counters().dropped;
+        Ok(Tally {
+            messages: after.messages - before.messages,
+            bytes: after.bytes - before.bytes,
+        })
     }
 
     fn drop_oldest(&mut self) {
@@ -212,6 +220,11 @@ impl Output {
         self.close.is_some()
     }
 
+    /// Whether the Close frame stands behind messages: control frames may go out before it.
+    pub(crate) fn close_waits_for_data(&self) -> bool {
+        !self.close_begun && self.close.is_some() && self.data_bytes() > 0
+    }
+
     /// Bytes of messages that wait or are in hand.
     pub(crate) fn data_bytes(&self) -> usize {
         self.queue.bytes() + self.inline_rest + self.in_hand.as_ref().map_or(0, |large| large.remaining())
@@ -236,9 +249,8 @@ impl Output {
         self.queue.deadline()
     }
 
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.queue
-            .has_room(bytes + MESSAGE_OVERHEAD_BYTES + weirline_codec::HEADER_BYTES_MAX)
+    pub(crate) fn has_room(&self, bytes: usize, fragment: usize, masked: bool) -> bool {
+        self.queue.has_room(cost(bytes, fragment, masked))
     }
 
     /// Fills `slices` with what to send next; returns how many were filled. None of them is empty.
@@ -331,6 +343,7 @@ impl Output {
         {
             let step = left.min(close.len());
             close.advance(step);
+            self.close_begun = true;
             left -= step;
             if close.is_empty() {
                 self.close = None;
@@ -353,6 +366,24 @@ impl Output {
         }
         step
     }
+}
+
+/// What a message of `len` bytes costs in the queue: its frames, and the overhead.
+fn cost(len: usize, fragment: usize, masked: bool) -> usize {
+    let header = |len: usize| {
+        let length = match len {
+            0..=125 => 2,
+            126..=0xFFFF => 4,
+            _ => 10,
+        };
+        length + if masked { 4 } else { 0 }
+    };
+    let full_frames = len.saturating_sub(1) / fragment;
+    let last = len - full_frames * fragment;
+    full_frames
+        .saturating_mul(header(fragment))
+        .saturating_add(len)
+        .saturating_add(header(last) + MESSAGE_OVERHEAD_BYTES)
 }
 
 /// A message's bytes, as the caller has them.
@@ -381,12 +412,18 @@ impl Payload<'_> {
 #[derive(Debug, Default)]
 struct ControlLane {
     bytes: BytesMut,
-    /// The lengths of the frames in `bytes`; the first may be partly sent.
-    frames: VecDeque<u8>,
+    /// The frames in `bytes`; the first may be partly sent.
+    frames: VecDeque<Waiting>,
     /// Whether the transport has taken a part of the first frame.
     begun: bool,
-    /// Whether the last frame is a pong, which a later one may replace.
-    last_is_pong: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// The bytes of the frame that are not sent.
+    len: u8,
+    /// A pong may be replaced by a later one.
+    is_pong: bool,
 }
 
 /// How many control frames, and how many of their bytes, may wait.
@@ -395,18 +432,28 @@ const CONTROL_BYTES_MAX: usize = 8 << 10;
 
 impl ControlLane {
     fn push(&mut self, opcode: OpCode, payload: &[u8], key: Option<MaskKey>) {
+        let is_pong = opcode == OpCode::Pong;
+        let mut untouched = self.frames.iter().skip(usize::from(self.begun));
+        if !is_pong && untouched.any(|waiting| !waiting.is_pong) {
+            // A further ping comes due only where the peer answered this one without having seen it.
+            return;
+        }
         let full = self.frames.len() >= CONTROL_FRAMES_MAX
             || self.bytes.len() + payload.len() + weirline_codec::HEADER_BYTES_MAX > CONTROL_BYTES_MAX;
         // RFC 6455 §5.5.3: an endpoint may answer only the latest of several pings.
-        if full && opcode == OpCode::Pong && self.last_is_pong && self.frames.len() > 1 {
-            let len = self.frames.pop_back().map_or(0, usize::from);
-            self.bytes.truncate(self.bytes.len() - len);
+        if full
+            && is_pong
+            && self.frames.len() > 1
+            && let Some(latest) = self.frames.pop_back_if(|latest| latest.is_pong)
+        {
+            self.bytes.truncate(self.bytes.len() - usize::from(latest.len));
         }
         let before = self.bytes.len();
         put_control(&mut self.bytes, opcode, payload, key);
-        self.frames
-            .push_back(u8::try_from(self.bytes.len() - before).unwrap_or(u8::MAX));
-        self.last_is_pong = opcode == OpCode::Pong;
+        self.frames.push_back(Waiting {
+            len: u8::try_from(self.bytes.len() - before).expect("a control frame has at most 131 bytes"),
+            is_pong,
+        });
     }
 
     /// The transport took up to `max` bytes of the lane; returns how many.
@@ -421,9 +468,9 @@ impl ControlLane {
         while left > 0
             && let Some(first) = self.frames.front_mut()
         {
-            let len = usize::from(*first);
+            let len = usize::from(first.len);
             if left < len {
-                *first -= u8::try_from(left).unwrap_or(u8::MAX);
+                first.len -= u8::try_from(left).expect("less than a length that fits");
                 self.begun = true;
                 break;
             }

@@ -95,6 +95,12 @@ impl Receiver {
         }
     }
 
+    /// Gives up what has arrived of a message: nobody will look at the rest.
+    pub(crate) fn discard(&mut self) {
+        (self.message, self.control) = (None, None);
+        self.stage = NO_HEADER;
+    }
+
     /// Bytes held for the peer.
     pub(crate) fn held_bytes(&self) -> usize {
         self.message.as_ref().map_or(0, |message| {
@@ -272,7 +278,9 @@ impl Receiver {
             Some(message) => message,
             none => {
                 let mut message = Box::new(OpenMessage::new(kind_of(frame.opcode), frame.len));
-                message.count_empty(config, frame.len)?;
+                if !frame.fin {
+                    message.count_empty(config, frame.len)?;
+                }
                 none.insert(message)
             }
         };

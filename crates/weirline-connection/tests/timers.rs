@@ -1,0 +1,240 @@
+//! Deadlines: keepalive (R6), refusing to read, stalled writes, closing; and that each one that comes is acted on.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::*;
+use weirline_connection::{Cause, CloseCode, Config, Connection, MessageKind};
+use weirline_flow::{BreakCause, Strategy};
+
+fn server(edit: impl FnOnce(&mut Config)) -> (Connection, Instant) {
+    let now = start();
+    (connection(Role::Server, &config(edit), now), now)
+}
+
+/// The only ping on the wire.
+fn sent_ping(role: Role, wire: &[u8]) -> Vec<u8> {
+    let frames = parse(role, wire);
+    assert_eq!((frames.len(), frames[0].opcode), (1, PING));
+    frames[0].payload.clone()
+}
+
+fn cause(connection: &Connection) -> Option<Cause> {
+    connection.poll_end().map(|end| end.cause.clone())
+}
+
+#[test]
+fn keepalive_pings_and_measures() {
+    for role in ROLES {
+        let start = start();
+        let mut connection = connection(role, &config(|_| {}), start);
+        for round in 0..3u32 {
+            let due = connection.poll_timeout().unwrap();
+            assert_eq!(
+                due,
+                start + 30 * SECOND * (round + 1),
+                "one ping every 30 s, whenever the pong came"
+            );
+            connection.handle_timeout(due - SECOND / 1000);
+            assert!(!connection.wants_transmit(), "calling it early does nothing");
+            connection.handle_timeout(due);
+            let ping = sent_ping(role, &drain(&mut connection, due));
+            assert_eq!(connection.poll_timeout(), Some(due + 10 * SECOND));
+            let pong = frame(role, FIN | PONG, &ping);
+            let later = due + SECOND;
+            assert_eq!(
+                feed(&mut connection, later, &pong),
+                [Seen::Pong(Some(SECOND))],
+                "the round trip is measured"
+            );
+            assert_eq!(
+                feed(&mut connection, later, &pong),
+                [Seen::Pong(None)],
+                "once for each ping"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_silent_peer_is_given_up_after_the_ping_timeout() {
+    for role in ROLES {
+        let start = start();
+        let mut connection = connection(role, &config(|_| {}), start);
+        let due = start + 30 * SECOND;
+        connection.handle_timeout(due);
+        drain(&mut connection, due);
+        connection.handle_timeout(due + 9 * SECOND);
+        assert!(connection.is_open());
+        connection.handle_timeout(due + 10 * SECOND);
+        let frames = parse(role, &drain(&mut connection, due + 10 * SECOND));
+        assert_eq!(close_code(&frames), Some(1011));
+        wait_for_end(&mut connection);
+        assert_eq!(cause(&connection), Some(Cause::PingTimeout));
+    }
+}
+
+#[test]
+fn anything_heard_puts_the_verdict_off_but_an_empty_read_does_not() {
+    let ping_at = |connection: &mut Connection, start: Instant| {
+        connection.handle_timeout(start + 30 * SECOND);
+        drain(connection, start + 30 * SECOND);
+    };
+    let (mut connection, start) = server(|_| {});
+    ping_at(&mut connection, start);
+    feed(&mut connection, start + 39 * SECOND, &[FIN | TEXT]);
+    assert_eq!(connection.poll_timeout(), Some(start + 49 * SECOND));
+    let (mut connection, start) = server(|_| {});
+    ping_at(&mut connection, start);
+    let mut nothing = weirline_connection::Input::new(&mut []);
+    assert!(
+        connection
+            .handle_input(start + 39 * SECOND, &mut nothing)
+            .is_none()
+    );
+    assert_eq!(connection.poll_timeout(), Some(start + 40 * SECOND));
+}
+
+#[test]
+fn keepalive_can_be_off() {
+    let (connection, _) = server(|config| config.ping_interval = None);
+    assert_eq!(connection.poll_timeout(), None);
+}
+
+#[test]
+fn refusing_to_read_suspends_ping_timeouts_for_a_while() {
+    let (mut connection, start) = server(|_| {});
+    connection.handle_timeout(start + 30 * SECOND);
+    drain(&mut connection, start + 30 * SECOND);
+    connection.handle_reading(start + 35 * SECOND, false);
+    connection.handle_reading(start + 40 * SECOND, false);
+    assert_eq!(
+        connection.poll_timeout(),
+        Some(start + 95 * SECOND),
+        "pause_max counts from the first refusal"
+    );
+    connection.handle_timeout(start + 90 * SECOND);
+    assert!(connection.is_open(), "the pong may be among what was not read");
+    connection.handle_reading(start + 90 * SECOND, true);
+    assert_eq!(
+        connection.poll_timeout(),
+        Some(start + 100 * SECOND),
+        "the whole ping timeout again"
+    );
+    connection.handle_timeout(start + 100 * SECOND);
+    assert!(!connection.is_open());
+}
+
+#[test]
+fn refusing_to_read_for_too_long_is_1008() {
+    let (mut connection, start) = server(|config| config.pause_max = 5 * SECOND);
+    connection.handle_reading(start, false);
+    connection.handle_timeout(start + 5 * SECOND);
+    let frames = parse(Role::Server, &drain(&mut connection, start + 5 * SECOND));
+    assert_eq!(close_code(&frames), Some(1008));
+    wait_for_end(&mut connection);
+    assert_eq!(cause(&connection), Some(Cause::PausedTooLong));
+}
+
+#[test]
+fn a_transport_that_takes_nothing_is_given_up() {
+    let (mut connection, start) = server(|config| config.send_strategy = Strategy::Pause);
+    let _ = connection
+        .send(start + SECOND, MessageKind::Text, b"stuck")
+        .unwrap();
+    assert_eq!(connection.poll_timeout(), Some(start + 11 * SECOND));
+    // One byte is progress; an attempt that took none is not.
+    take(&mut connection, start + 8 * SECOND, 1);
+    let _ = connection.handle_transmitted(start + 9 * SECOND, 0);
+    let _ = connection
+        .send(start + 12 * SECOND, MessageKind::Text, b"more")
+        .unwrap();
+    assert_eq!(connection.poll_timeout(), Some(start + 18 * SECOND));
+    connection.handle_timeout(start + 18 * SECOND);
+    assert_eq!(cause(&connection), Some(Cause::WriteStalled));
+}
+
+#[test]
+fn an_empty_output_never_stalls() {
+    let (mut connection, start) = server(|config| config.ping_interval = None);
+    let _ = connection.send(start, MessageKind::Text, b"gone").unwrap();
+    drain(&mut connection, start);
+    assert_eq!(connection.poll_timeout(), None);
+    let later = start + 1000 * SECOND;
+    let _ = connection.send(later, MessageKind::Text, b"again").unwrap();
+    assert_eq!(
+        connection.poll_timeout(),
+        Some(later + 2 * SECOND),
+        "queued just then"
+    );
+}
+
+#[test]
+fn closing_has_deadlines() {
+    let (mut connection, start) = server(|_| {});
+    connection.close(start, CloseCode::NORMAL, "");
+    drain(&mut connection, start + SECOND);
+    assert_eq!(
+        connection.poll_timeout(),
+        Some(start + 6 * SECOND),
+        "close_timeout, once it is sent"
+    );
+    feed(
+        &mut connection,
+        start + 5 * SECOND,
+        &frame(Role::Server, FIN | CLOSE, b""),
+    );
+    assert_eq!(connection.poll_timeout(), Some(start + 7 * SECOND), "eof_timeout");
+    connection.handle_timeout(start + 7 * SECOND);
+    assert_eq!(cause(&connection), Some(Cause::ClosedLocally));
+}
+
+#[test]
+fn a_peer_too_slow_gets_a_second_to_read_why() {
+    let (mut connection, start) = server(|_| {});
+    let _ = connection.send(start, MessageKind::Text, b"waits").unwrap();
+    let late = start + 2 * SECOND;
+    assert_eq!(connection.poll_timeout(), Some(late));
+    connection.handle_timeout(late);
+    assert_eq!(connection.poll_timeout(), Some(late + SECOND));
+    connection.handle_timeout(late + SECOND);
+    assert_eq!(cause(&connection), Some(Cause::Backpressure(BreakCause::Late)));
+}
+
+#[test]
+fn the_longest_durations_mean_never() {
+    for role in ROLES {
+        let now = start();
+        let forever = config(|config| {
+            config.ping_interval = Some(Duration::MAX);
+            config.ping_timeout = Duration::MAX;
+            config.pause_max = Duration::MAX;
+            config.write_stall_timeout = Duration::MAX;
+            config.close_timeout = Duration::MAX;
+            config.eof_timeout = Duration::MAX;
+            config.send_strategy = Strategy::Break {
+                max_latency: Duration::MAX,
+            };
+        });
+        let mut connection = connection(role, &forever, now);
+        let _ = connection.send(now, MessageKind::Text, b"x").unwrap();
+        connection.handle_reading(now, false);
+        connection.handle_timeout(now + SECOND);
+        assert_eq!(connection.poll_timeout(), None);
+        connection.close(now, CloseCode::NORMAL, "");
+        drain(&mut connection, now);
+        connection.handle_timeout(now + SECOND);
+        assert_eq!(connection.poll_timeout(), None);
+        feed(&mut connection, now, &frame(role, FIN | CLOSE, b""));
+        connection.handle_timeout(now + SECOND);
+        assert_eq!((connection.poll_timeout(), connection.poll_end()), (None, None));
+    }
+    let (mut connection, start) = server(|config| {
+        config.ping_interval = Some(SECOND);
+        config.ping_timeout = Duration::MAX;
+    });
+    connection.handle_timeout(start + SECOND);
+    drain(&mut connection, start + SECOND);
+    assert_eq!(connection.poll_timeout(), None);
+}
