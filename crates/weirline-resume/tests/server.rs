@@ -370,6 +370,19 @@ fn what_was_in_flight_behind_a_refusal_is_ignored() {
 }
 
 #[test]
+fn a_count_that_changed_under_the_connection_ends_it() {
+    let mut bench = Bench::new();
+    bench.say(&[&session(1), "RESUME_FROM:none"]);
+    bench.server.handle_message(bench.now, PayloadKind::Text, b"1:a");
+    bench.server.poll_command();
+    let expected = weirline_log::Seq::MAX;
+    bench
+        .server
+        .handle_outcome(bench.now, Outcome::AppendRefused(AppendRefusal::Gap { expected }));
+    assert_eq!(bench.heard(), ["close 1012 the session's count changed"]);
+}
+
+#[test]
 fn without_a_session_a_refusal_by_the_log_ends_the_connection() {
     let mut bench = Bench::new();
     bench.say(&["RESUME_FROM:none"]);

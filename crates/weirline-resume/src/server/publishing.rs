@@ -176,7 +176,8 @@ impl TextServer {
                 self.refuse(seq, ErrorCode::TooLarge, &format!("at most {limit} bytes"));
             }
             Outcome::AppendRefused(AppendRefusal::Gap { .. }) => {
-                self.fail(ErrorCode::BadSequence, "the session is at another number");
+                // The count was given at the attach, so it is the log that changed; the next attach gives another.
+                self.end(Close::new(Close::SERVICE_RESTART, "the session's count changed"));
             }
             Outcome::AppendRefused(refusal) => {
                 self.refuse(seq, ErrorCode::Unavailable, &refusal.to_string());

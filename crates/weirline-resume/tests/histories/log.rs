@@ -26,6 +26,10 @@ pub(crate) struct Log {
     numbers: BTreeSet<(SessionId, Seq)>,
     attached: BTreeMap<SessionId, Attach>,
     acked: BTreeMap<SessionId, Position>,
+    /// Everything applied since the engine began, so that a part of it can be applied again.
+    journal: Vec<Command>,
+    /// Payloads that an unclean stop took back.
+    pub(crate) lost: BTreeSet<Bytes>,
     /// So many appends to come are refused as if the log were full.
     pub(crate) refuse: u8,
 }
@@ -46,6 +50,8 @@ impl Log {
             numbers: BTreeSet::new(),
             attached: BTreeMap::new(),
             acked: BTreeMap::new(),
+            journal: Vec::new(),
+            lost: BTreeSet::new(),
             refuse: 0,
         };
         log.open();
@@ -106,7 +112,54 @@ impl Log {
         (self.writer, self.reader) = Self::engine(self.retention, self.seed);
         self.attached.clear();
         self.acked.clear();
+        self.journal.clear();
         self.open();
+    }
+
+    /// An unclean stop of a log that keeps every attach, and all but the last `drop` messages with their counts.
+    pub(crate) fn roll_back(&mut self, drop: usize) {
+        let journal = std::mem::take(&mut self.journal);
+        let messages = |command: &Command| matches!(command, Command::Append { .. });
+        let mut keep = journal
+            .iter()
+            .filter(|command| messages(command))
+            .count()
+            .saturating_sub(drop);
+        let attached = self.attached.clone();
+        self.wipe();
+        self.attached = attached;
+        self.numbers.clear();
+        let (mut history, mut kept) = (History::new(), BTreeSet::new());
+        for command in journal {
+            if messages(&command) {
+                if keep == 0 {
+                    continue;
+                }
+                keep -= 1;
+            }
+            let outcome = self.apply(command.clone());
+            if let (Command::Append { payload, author, .. }, Outcome::Appended { offset, .. }) =
+                (&command, outcome)
+            {
+                history.insert(offset.get(), payload.clone());
+                kept.insert(payload.clone());
+                self.numbers
+                    .extend(author.map(|author| (author.session, author.seq)));
+            }
+            self.journal.push(command);
+        }
+        self.histories.insert(self.epoch(), history);
+        let lost = self
+            .appended
+            .iter()
+            .map(|(payload, _)| payload)
+            .filter(|payload| !kept.contains(*payload));
+        self.lost.extend(lost.cloned());
+        self.appended.retain(|(payload, _)| kept.contains(payload));
+    }
+
+    pub(crate) fn was_appended(&self, payload: &Bytes) -> bool {
+        self.lost.contains(payload) || self.appended.iter().any(|(other, _)| other == payload)
     }
 
     pub(crate) fn commit(
@@ -119,6 +172,12 @@ impl Log {
             return Outcome::AppendRefused(AppendRefusal::StreamsFull);
         }
         let outcome = self.apply(command.clone());
+        if matches!(
+            outcome,
+            Outcome::Attached { .. } | Outcome::Appended { .. } | Outcome::Detached
+        ) {
+            self.journal.push(command.clone());
+        }
         match (&command, &outcome) {
             (Command::Attach { session, attach, .. }, Outcome::Attached { .. }) => {
                 let before = self.attached.insert(*session, *attach);
@@ -159,8 +218,10 @@ impl Log {
         let Some((&session, &attach)) = self.attached.iter().nth(pick % self.attached.len().max(1)) else {
             return false;
         };
-        let expired = self.apply(Command::Expire { session, attach, now }) == Outcome::Expired;
+        let command = Command::Expire { session, attach, now };
+        let expired = self.apply(command.clone()) == Outcome::Expired;
         if expired {
+            self.journal.push(command);
             self.acked.remove(&session);
             // A session that never published is forgotten, and begins again with attach 1.
             self.attached.remove(&session);

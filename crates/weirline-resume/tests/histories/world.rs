@@ -49,6 +49,8 @@ marks!(
     refused,
     retried,
     forgotten,
+    rollbacks,
+    lost_after_ack,
     renewed,
     expired,
     paused,
@@ -140,8 +142,10 @@ impl World {
                 self.log.change_epoch(u64::from(how));
                 self.grown();
             }
-            245 if on(5) => self.wipe(how),
-            246..249 if on(6) => self.marks.expired += u64::from(self.log.expire(usize::from(whom), self.now)),
+            245 if on(5) => self.restart(how),
+            246..249 if on(6) => {
+                self.marks.expired += u64::from(self.log.expire(usize::from(whom), self.now))
+            }
             249.. => self.advance(Duration::from_millis(u64::from(how) * 20)),
             _ => {}
         }
@@ -511,18 +515,21 @@ impl World {
         }
     }
 
-    fn wipe(&mut self, how: u8) {
-        if how & 1 == 0 {
-            return;
-        }
-        self.wiped = true;
+    /// A restart of the server: its log keeps nothing, or all but the last few messages.
+    fn restart(&mut self, how: u8) {
         for index in 0..self.links.len() {
             self.links[index].outcomes.clear();
             self.server_disconnected(index);
         }
         self.commits.clear();
         self.attached.clear();
-        self.log.wipe();
+        if how & 1 == 0 {
+            self.wiped = true;
+            self.log.wipe();
+        } else {
+            self.marks.rollbacks += 1;
+            self.log.roll_back(usize::from(how >> 5));
+        }
     }
 
     fn advance(&mut self, time: Duration) {
@@ -595,7 +602,7 @@ impl World {
         let (epoch, head) = (self.log.epoch(), self.log.head());
         for process in &self.processes {
             for (payload, fate) in &process.fates {
-                let known = self.log.appended.iter().any(|(other, _)| other == payload);
+                let known = self.log.was_appended(payload);
                 match fate {
                     Fate::Refused | Fate::Forgotten => {
                         assert!(process.forked || !known, "{payload:?}: {fate:?}");
