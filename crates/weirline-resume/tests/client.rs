@@ -199,32 +199,31 @@ fn what_is_taken_in_and_not_handled_is_not_asked_for_again() {
 
 #[test]
 fn adjacent_gaps_are_one() {
-    let mut bench = Bench::new(Subscribe::After(Offset::ZERO));
-    bench.dial();
-    bench.hear(&[
-        "RESUME_FROM:0",
-        &resumed(0, 9, E),
-        "GAP:1:2:retention",
-        "GAP:3:5:retention",
-        "GAP:6:6:dropped",
-    ]);
-    let gaps: Vec<_> = bench
-        .events()
-        .into_iter()
-        .filter(|event| matches!(event, ClientEvent::Gap { .. }))
-        .collect();
-    let gap = |from, to, reason| {
-        let (from, to) = (Offset::new(from).unwrap(), Offset::new(to).unwrap());
-        ClientEvent::Gap {
-            epoch: E.parse().unwrap(),
-            from,
-            to,
-            reason,
-        }
+    let check = |heard: &[&str], expect: &[(u64, u64, GapReason)]| {
+        let mut bench = Bench::new(Subscribe::After(Offset::ZERO));
+        bench.dial();
+        bench.hear(&["RESUME_FROM:0", &resumed(0, 9, E)]);
+        bench.hear(heard);
+        let gaps = bench.events().into_iter().filter_map(|event| match event {
+            ClientEvent::Gap { from, to, reason, .. } => Some((from.get(), to.get(), reason)),
+            _ => None,
+        });
+        assert_eq!(gaps.collect::<Vec<_>>(), expect, "{heard:?}");
     };
-    assert_eq!(
-        gaps,
-        [gap(1, 5, GapReason::Retention), gap(6, 6, GapReason::Dropped)]
+    use GapReason::{Dropped, Retention};
+    check(&["GAP:1:2:retention", "GAP:3:5:retention"], &[(1, 5, Retention)]);
+    check(
+        &["GAP:1:2:retention", "GAP:3:5:dropped"],
+        &[(1, 2, Retention), (3, 5, Dropped)],
+    );
+    // Between them lies a hole of the log, which nobody has missed.
+    check(
+        &["GAP:1:2:retention", "GAP:4:5:retention"],
+        &[(1, 2, Retention), (4, 5, Retention)],
+    );
+    check(
+        &["GAP:1:2:dropped", "3:c", "GAP:4:5:dropped"],
+        &[(1, 2, Dropped), (4, 5, Dropped)],
     );
 }
 

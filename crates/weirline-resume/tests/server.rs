@@ -581,6 +581,13 @@ fn nothing_is_read_without_capacity() {
 fn i10_the_fenced_connection_is_closed_and_silent() {
     let mut bench = Bench::new();
     bench.say(&[&session(1), "RESUME_FROM:0", "1:a"]);
+    bench.append("not sent yet");
+    assert!(
+        bench
+            .server
+            .read_from(&bench.reader, 1000, &mut Vec::new())
+            .unwrap()
+    );
     bench.server.handle_fenced();
     assert_eq!(bench.heard(), ["close 4409 superseded"]);
     assert_eq!(bench.say(&["2:b", "hello", "ACK:1"]), [""; 0]);

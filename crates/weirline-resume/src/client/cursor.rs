@@ -18,7 +18,7 @@ pub(super) struct Cursor {
     taken: Option<Position>,
     /// Ends of the epochs that were left and are perhaps not handled yet, oldest first.
     left: VecDeque<Position>,
-    /// An ACK of `handled` is to be sent on the current connection.
+    /// An ACK of `handled` is to be sent. Each answer of an opening decides it afresh.
     ack_due: bool,
 }
 
@@ -38,11 +38,6 @@ impl Cursor {
 
     pub(super) fn handled_position(&self) -> Option<Position> {
         self.handled
-    }
-
-    /// Another connection: no ACK before its answer.
-    pub(super) fn rewind(&mut self) {
-        self.ack_due = false;
     }
 
     /// RESUMED. The first one gives a position to a client that had none.

@@ -246,7 +246,6 @@ impl TextClient {
         self.close = None;
         self.paused = false;
         self.wait_until = None;
-        self.cursor.rewind();
         self.outbox.rewind();
         if !self.config.session {
             self.give_up_session();

@@ -144,7 +144,7 @@ impl World {
             }
             245 if on(5) => self.restart(how),
             246..249 if on(6) => {
-                self.marks.expired += u64::from(self.log.expire(usize::from(whom), self.now))
+                self.marks.expired += u64::from(self.log.expire(usize::from(whom), self.now));
             }
             249.. => self.advance(Duration::from_millis(u64::from(how) * 20)),
             _ => {}
