@@ -1,7 +1,7 @@
 //! A world for one client: streams in memory, a server that says what a test tells it, time that stands still.
 #![allow(dead_code, unreachable_pub)]
 
-pub mod proxy;
+pub mod cut;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -26,7 +26,7 @@ pub const URL: &str = "ws://server:7070/v1/streams/test";
 pub const EPOCH: &str = "00000000000000ab";
 
 /// Runs a test on one thread with paused time; a test that hangs fails after a virtual day.
-pub fn world(test: impl Future<Output = ()>) {
+pub fn world<T>(test: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -34,7 +34,7 @@ pub fn world(test: impl Future<Output = ()>) {
         .expect("runtime");
     let local = tokio::task::LocalSet::new();
     let bounded = async { tokio::time::timeout(Duration::from_secs(86_400), test).await };
-    local.block_on(&runtime, bounded).expect("the test ends");
+    local.block_on(&runtime, bounded).expect("the test ends")
 }
 
 /// The same numbers in each run.
@@ -271,7 +271,10 @@ impl Store for TestStore {
         if self.fails.get() {
             return Err(StoreError::new("the disk is full"));
         }
+        // Await points before and behind the moment at which it is stored.
+        tokio::task::yield_now().await;
         self.saved.borrow_mut().push(state);
+        tokio::task::yield_now().await;
         Ok(())
     }
 }
