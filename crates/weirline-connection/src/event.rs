@@ -55,6 +55,35 @@ pub enum Event<'b> {
     },
 }
 
+impl Event<'_> {
+    /// The same event, to keep: bytes that are lent from the input are copied.
+    #[must_use]
+    pub fn into_owned(self) -> Event<'static> {
+        match self {
+            Self::Message { kind, payload } => Event::Message {
+                kind,
+                payload: payload.into_owned(),
+            },
+            Self::Part {
+                kind,
+                payload,
+                first,
+                last,
+            } => Event::Part {
+                kind,
+                payload: payload.into_owned(),
+                first,
+                last,
+            },
+            Self::Ping { payload } => Event::Ping {
+                payload: payload.into_owned(),
+            },
+            Self::Pong { rtt } => Event::Pong { rtt },
+            Self::CloseReceived { code, reason } => Event::CloseReceived { code, reason },
+        }
+    }
+}
+
 /// The bytes of a message: lent from the input where they could stay there, owned where they were assembled.
 #[derive(Debug)]
 pub struct Payload<'b>(Repr<'b>);
@@ -72,6 +101,13 @@ impl<'b> Payload<'b> {
 
     pub(crate) fn owned(bytes: BytesMut) -> Self {
         Self(Repr::Owned(bytes))
+    }
+
+    fn into_owned(self) -> Payload<'static> {
+        Payload(Repr::Owned(match self.0 {
+            Repr::Lent(bytes) => BytesMut::from(&*bytes),
+            Repr::Owned(bytes) => bytes,
+        }))
     }
 
     /// The bytes to keep: copied where they are lent, handed over where they are owned.

@@ -1,10 +1,12 @@
 //! The only pump between a socket and a connection (law 5).
 //!
 //! ```text
-//!  each turn:  handler.poll_work ─▶ read (at most 4 times) ─▶ events to the handler ─▶ one write ─▶ timers
+//!  each turn:  write what was blocked ─▶ rounds, until one changes nothing
+//!  each round: handler.poll_work ─▶ read, events to the handler ─▶ one write ─▶ deadlines
 //! ```
 //! A turn ends when the socket has nothing more to give or to take, or when its budget is used up: then the driver wakes
-//! itself, and its neighbours on the same thread come first.
+//! itself, and its neighbours on the same thread come first. Deadlines are judged last: what arrived or was written while the
+//! thread was busy with others counts.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -35,18 +37,50 @@ pub struct Driver<S, H, O = ()> {
     connection: Connection,
     handler: H,
     observer: O,
-    /// Input that was read and not yet looked at, because the handler or the send window does not take more.
+    /// A message that the handler does not take yet, or whose answer would find no room. Until one stands in the way, reading
+    /// goes on, so that control frames are handled (R8).
+    held: Option<Box<Event<'static>>>,
+    /// Input behind `held`.
     unread: BytesMut,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Why nothing can be written any more. What the peer said before is still read, then the connection is over.
+    write_error: Option<io::ErrorKind>,
     /// What the handler wants.
     reading: bool,
+    /// The last message was answered at once: the next one waits for room in the send window. What a handler sends of its own
+    /// accord does not count, or two ends that both have much to say would wait for one another for ever.
+    answered: bool,
+    /// The connection looks at no more input: it is read and thrown away until its end, whatever the handler wants.
+    draining: bool,
     eof: bool,
     handler_failed: bool,
     unflushed: bool,
 }
 
+/// What one poll of the driver has done so far.
+struct Turn<'t, 'w> {
+    task: &'t mut TaskContext<'w>,
+    /// Read from the clock at the start, and once in each round.
+    now: Instant,
+    reads: usize,
+    bytes_written: usize,
+    /// The stream has nothing to give and will wake us.
+    read_pending: bool,
+    /// The stream takes nothing and will wake us.
+    write_pending: bool,
+}
+
+impl Turn<'_, '_> {
+    fn budget_is_used_up(&self) -> bool {
+        self.reads >= READS_PER_TURN || self.bytes_written >= BYTES_WRITTEN_PER_TURN
+    }
+}
+
 /// Reads in one turn: tokio's own budget would allow 128, which is 32 MiB of one connection before its neighbour's first.
 const READS_PER_TURN: usize = 4;
+
+/// Bytes written in one turn, at which no further write begins.
+const BYTES_WRITTEN_PER_TURN: usize = 2 << 20;
 
 /// Rounds of work, read and write in one turn.
 const ROUNDS_PER_TURN: usize = 8;
@@ -70,9 +104,13 @@ where
             connection,
             handler,
             observer,
+            held: None,
             unread: BytesMut::from(residue),
             timer: None,
+            write_error: None,
             reading: true,
+            answered: false,
+            draining: false,
             eof: false,
             handler_failed: false,
             unflushed: false,
@@ -81,106 +119,133 @@ where
 
     /// One turn. `Ready` when the connection is over.
     fn turn(&mut self, task: &mut TaskContext<'_>) -> Poll<End> {
-        let mut reads = 0;
+        let turn = &mut Turn {
+            task,
+            now: now(),
+            reads: 0,
+            bytes_written: 0,
+            read_pending: false,
+            write_pending: false,
+        };
+        if self.connection.wants_transmit() {
+            // It may be what fills the window, and its time must not run out while the socket has room.
+            self.write(turn);
+        }
         for _ in 0..ROUNDS_PER_TURN {
-            let now = now();
-            self.connection.handle_timeout(now);
-            self.work(now, task);
-            let mut progress = self.read(task, &mut reads);
-            progress |= self.write(task);
+            let mut progress = self.round(turn);
             if let Some(end) = self.connection.poll_end() {
                 let end = end.clone();
                 self.finish(&end);
                 return Poll::Ready(end);
             }
-            progress |= self.shutdown(task);
-            progress |= self.wait(task);
-            if !progress {
-                return Poll::Pending;
-            }
-            if reads >= READS_PER_TURN {
+            progress |= self.shutdown(turn);
+            if turn.budget_is_used_up() {
                 break;
+            }
+            if !progress && !self.wait(turn) {
+                return Poll::Pending;
             }
         }
         // The budget is used up: the neighbours' turn.
-        task.waker().wake_by_ref();
+        turn.task.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn work(&mut self, now: Instant, task: &mut TaskContext<'_>) {
-        self.guard(now, |handler, cx| handler.poll_work(cx, task));
+    /// Work, read, write, deadlines. Says whether anything moved.
+    fn round(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let write_error = self.write_error;
+        self.guard(turn.now, |handler, cx| handler.poll_work(cx, turn.task));
+        // What is thrown away: the peer gets no answer any more, and the handler wants no message.
+        self.held.take_if(|_| self.draining);
+        let mut progress = self.read(turn);
+        let started = std::mem::replace(&mut turn.now, now());
+        let took = turn.now.saturating_duration_since(started);
+        if took > SLOW_HANDLER {
+            tracing::warn!(took_ms = took.as_millis(), "handler_slow");
+            self.observer.handler_slow(took);
+        }
+        if let Some(kind) = write_error {
+            self.connection.handle_io_error(kind);
+        }
+        progress |= self.write(turn);
+        self.connection.handle_reading(turn.now, self.held.is_none());
+        progress | self.time_out(turn.now)
     }
 
-    /// Reads while there is something, the handler wants it and the answers find room. Says whether anything came.
-    fn read(&mut self, task: &mut TaskContext<'_>, reads: &mut usize) -> bool {
-        let mut progress = self.feed_unread(task);
-        let mut buffer = None;
-        while self.wants_input() && *reads < READS_PER_TURN {
-            let buffer = buffer.get_or_insert_with(ReadBuffer::take);
+    /// Reads while there is something and no message stands in the way. Says whether anything came.
+    fn read(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let mut progress = self.feed_unread(turn);
+        if turn.read_pending || !self.wants_input() {
+            return progress;
+        }
+        let mut buffer = ReadBuffer::take();
+        while self.wants_input() && turn.reads < READS_PER_TURN {
             let mut read = ReadBuf::new(buffer.bytes());
-            match Pin::new(&mut self.stream).poll_read(task, &mut read) {
-                Poll::Pending => break,
+            match Pin::new(&mut self.stream).poll_read(turn.task, &mut read) {
+                Poll::Pending => {
+                    turn.read_pending = true;
+                    break;
+                }
                 Poll::Ready(Ok(())) if read.filled().is_empty() => {
                     self.eof = true;
-                    self.connection.handle_eof(now());
+                    self.connection.handle_eof(turn.now);
                     progress = true;
                 }
                 Poll::Ready(Ok(())) => {
-                    *reads += 1;
+                    turn.reads += 1;
                     progress = true;
-                    let left = self.feed(read.filled_mut(), task);
+                    let left = self.feed(read.filled_mut(), turn);
                     let filled = read.filled();
                     self.unread.extend_from_slice(&filled[filled.len() - left..]);
                 }
                 Poll::Ready(Err(error)) => {
                     self.connection.handle_io_error(error.kind());
                     progress = true;
-                    break;
                 }
             }
         }
-        if let Some(buffer) = buffer {
-            buffer.put_back();
-        }
-        let reading = self.wants_input() || self.eof;
-        self.connection.handle_reading(now(), reading);
+        buffer.put_back();
         progress
     }
 
-    /// Looks at input that had to wait.
-    fn feed_unread(&mut self, task: &mut TaskContext<'_>) -> bool {
-        if self.unread.is_empty() || !self.accepts_events() {
-            return false;
+    /// Looks at what had to wait.
+    fn feed_unread(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let mut progress = false;
+        if self.accepts_messages()
+            && let Some(held) = self.held.take()
+        {
+            // The application reads, if slowly.
+            self.connection.handle_reading(turn.now, true);
+            self.deliver(turn.now, *held);
+            progress = true;
+        }
+        if self.unread.is_empty() || self.held.is_some() {
+            return progress;
         }
         let mut unread = std::mem::take(&mut self.unread);
-        let left = self.feed(&mut unread, task);
-        let taken = unread.len() - left;
+        let left = self.feed(&mut unread, turn);
         if left > 0 {
-            unread.advance(taken);
+            unread.advance(unread.len() - left);
             self.unread = unread;
         }
-        taken > 0
+        true
     }
 
     /// Feeds bytes to the connection and its events to the handler; returns how many bytes must wait.
-    fn feed(&mut self, bytes: &mut [u8], task: &mut TaskContext<'_>) -> usize {
-        let started = now();
+    fn feed(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> usize {
         let mut input = Input::new(bytes);
-        while !input.is_empty() {
-            if !self.accepts_events() {
-                self.write(task);
-                if !self.accepts_events() {
-                    break;
+        while !input.is_empty() && self.held.is_none() {
+            let open = self.connection.is_open();
+            let event = self.connection.handle_input(turn.now, &mut input);
+            // Input closes a connection by a Close frame or by breaking the protocol; neither wants more of it.
+            self.draining |= open && !self.connection.is_open();
+            match event {
+                Some(event @ (Event::Message { .. } | Event::Part { .. })) if !self.makes_room(turn) => {
+                    self.held = Some(Box::new(event.into_owned()));
                 }
+                Some(event) => self.deliver(turn.now, event),
+                None => {}
             }
-            if let Some(event) = self.connection.handle_input(started, &mut input) {
-                self.deliver(started, event);
-            }
-        }
-        let took = now().saturating_duration_since(started);
-        if took > SLOW_HANDLER {
-            tracing::warn!(took_ms = took.as_millis(), "handler_slow");
-            self.observer.handler_slow(took);
         }
         input.rest().len()
     }
@@ -190,7 +255,7 @@ where
             Event::Message { kind, ref payload } => {
                 let bytes = payload.len();
                 let started = O::TIMES_MESSAGES.then(self::now);
-                self.guard(now, |handler, cx| handler.on_event(cx, event));
+                self.answered = self.guard(now, |handler, cx| handler.on_event(cx, event));
                 let took = started.map_or(Duration::ZERO, |started| {
                     self::now().saturating_duration_since(started)
                 });
@@ -204,61 +269,77 @@ where
                     self.observer.round_trip(rtt);
                 }
             }
+            Event::CloseReceived { .. } => self.draining = true,
             _ => {}
         }
         self.guard(now, |handler, cx| handler.on_event(cx, event));
     }
 
-    /// Calls the handler; its panics and errors end this connection and nothing else.
+    /// Calls the handler; its panics and errors end this connection and nothing else. Says whether it sent anything.
     fn guard(
         &mut self,
         now: Instant,
         call: impl FnOnce(&mut H, &mut Context<'_>) -> Result<(), HandlerError>,
-    ) {
+    ) -> bool {
         if self.handler_failed {
-            return;
+            return false;
         }
         let mut dropped = Tally::default();
         let mut cx = Context {
             connection: &mut self.connection,
             now,
             reading: &mut self.reading,
+            draining: &mut self.draining,
             dropped: &mut dropped,
+            sent: false,
         };
         let handler = &mut self.handler;
         let result = catch_unwind(AssertUnwindSafe(|| call(handler, &mut cx)));
+        let sent = cx.sent;
         if dropped.messages > 0 {
             self.observer.messages_dropped(dropped);
         }
         match result {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return sent,
             Ok(Err(error)) => tracing::error!(%error, "handler_failed"),
             Err(_) => tracing::error!("handler_panicked"),
         }
         self.handler_failed = true;
-        self.reading = true;
+        self.draining = true;
         self.connection
             .fail_with(now, CloseCode::INTERNAL_ERROR, "internal error");
+        sent
     }
 
-    /// Whether events can be delivered: the handler wants them, and its answers find room. A closing connection has no
+    /// Whether a message can be delivered: the handler wants it, and its answer finds room. A closing connection has no
     /// answers to wait for.
-    fn accepts_events(&self) -> bool {
-        self.reading && (!self.connection.is_open() || self.connection.send_capacity() > 0)
+    fn accepts_messages(&self) -> bool {
+        let has_room = !self.answered || !self.connection.is_open() || self.connection.send_capacity() > 0;
+        self.draining || (self.reading && has_room)
+    }
+
+    /// The same, after writing if that could help.
+    fn makes_room(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        self.accepts_messages() || (self.reading && self.write(turn) && self.accepts_messages())
     }
 
     fn wants_input(&self) -> bool {
-        !self.eof && self.unread.is_empty() && self.accepts_events() && self.connection.poll_end().is_none()
+        !self.eof && self.held.is_none() && self.unread.is_empty() && self.connection.poll_end().is_none()
     }
 
     /// Writes all that waits, as far as the socket takes it. Says whether it took anything.
-    fn write(&mut self, task: &mut TaskContext<'_>) -> bool {
+    fn write(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let mut progress = false;
-        loop {
-            match self.write_once(task) {
-                Poll::Ready(Ok(0)) => break,
+        while !turn.write_pending
+            && self.write_error.is_none()
+            && turn.bytes_written < BYTES_WRITTEN_PER_TURN
+            && self.connection.wants_transmit()
+        {
+            match self.write_once(turn.task) {
+                Poll::Pending => turn.write_pending = true,
                 Poll::Ready(Ok(written)) => {
-                    let sent = self.connection.handle_transmitted(now(), written);
+                    turn.bytes_written += written;
+                    let sent = self.connection.handle_transmitted(turn.now, written);
                     if sent.messages > 0 {
                         self.observer.messages_sent(sent.messages, sent.longest_wait);
                     }
@@ -266,17 +347,16 @@ where
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.connection.handle_io_error(error.kind());
-                    return true;
+                    self.write_error = Some(error.kind());
+                    progress = true;
                 }
-                Poll::Pending => break,
             }
         }
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(task) {
+        if self.unflushed && self.write_error.is_none() {
+            match Pin::new(&mut self.stream).poll_flush(turn.task) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
                 Poll::Ready(Err(error)) => {
-                    self.connection.handle_io_error(error.kind());
+                    self.write_error = Some(error.kind());
                     progress = true;
                 }
                 Poll::Pending => {}
@@ -285,13 +365,10 @@ where
         progress
     }
 
-    /// One vectored write; `Ok(0)` when nothing waits.
+    /// One vectored write of what waits.
     fn write_once(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let filled = self.connection.poll_transmit(&mut slices);
-        if filled == 0 {
-            return Poll::Ready(Ok(0));
-        }
         let written = if filled == 1 {
             ready!(Pin::new(&mut self.stream).poll_write(task, &slices[0]))?
         } else {
@@ -306,20 +383,32 @@ where
     }
 
     /// Ends our direction when it is time. Says whether that was done.
-    fn shutdown(&mut self, task: &mut TaskContext<'_>) -> bool {
+    fn shutdown(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         if !self.connection.poll_shutdown() {
             return false;
         }
-        match Pin::new(&mut self.stream).poll_shutdown(task) {
+        match Pin::new(&mut self.stream).poll_shutdown(turn.task) {
             Poll::Pending => return false,
-            Poll::Ready(Ok(())) => self.connection.handle_shutdown(now()),
+            Poll::Ready(Ok(())) => self.connection.handle_shutdown(turn.now),
             Poll::Ready(Err(error)) => self.connection.handle_io_error(error.kind()),
         }
         true
     }
 
+    /// Acts on deadlines that are here. Says whether there were any.
+    fn time_out(&mut self, now: Instant) -> bool {
+        if self.connection.poll_timeout().is_none_or(|at| now < at) {
+            return false;
+        }
+        let open = self.connection.is_open();
+        self.connection.handle_timeout(now);
+        // A deadline closes a connection by failing it.
+        self.draining |= open && !self.connection.is_open();
+        true
+    }
+
     /// Waits for the next deadline; says whether it is here.
-    fn wait(&mut self, task: &mut TaskContext<'_>) -> bool {
+    fn wait(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let wake = self.handler.next_wake().filter(|_| !self.handler_failed);
         let Some(at) = [self.connection.poll_timeout(), wake].into_iter().flatten().min() else {
             return false;
@@ -335,7 +424,7 @@ where
             }
             none => none.insert(Box::pin(tokio::time::sleep_until(at))),
         };
-        timer.as_mut().poll(task).is_ready()
+        timer.as_mut().poll(turn.task).is_ready()
     }
 
     fn finish(&mut self, end: &End) {
@@ -346,11 +435,9 @@ where
             cause = %end.cause,
             "connection_ended"
         );
-        if !self.handler_failed {
-            let handler = &mut self.handler;
-            if catch_unwind(AssertUnwindSafe(|| handler.on_end(end))).is_err() {
-                tracing::error!("handler_panicked");
-            }
+        let handler = &mut self.handler;
+        if catch_unwind(AssertUnwindSafe(|| handler.on_end(end))).is_err() {
+            tracing::error!("handler_panicked");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use weirline_connection::{CloseCode, Connection, End, Event, MessageKind, SendError};
+use weirline_connection::{CloseCode, Connection, End, Event, MessageKind, SendError, Sent};
 use weirline_flow::Tally;
 
 /// Receives what happens on one connection, inline in its driver.
@@ -34,12 +34,14 @@ pub trait Handler {
         Ok(())
     }
 
-    /// When [`poll_work`](Self::poll_work) must be called at the latest, whatever else happens.
+    /// When [`poll_work`](Self::poll_work) must be called at the latest, whatever else happens. Each call of it must move a
+    /// time that has come, or the driver spins.
     fn next_wake(&self) -> Option<Instant> {
         None
     }
 
-    /// The connection is over. Called once, and nothing follows, unless the driver is dropped before the end.
+    /// The connection is over. Called once, also when another method has panicked or returned an error, and nothing follows.
+    /// Not called when the driver is dropped before the end.
     fn on_end(&mut self, end: &End) {
         let _ = end;
     }
@@ -63,7 +65,9 @@ pub struct Context<'a> {
     pub(crate) connection: &'a mut Connection,
     pub(crate) now: Instant,
     pub(crate) reading: &'a mut bool,
+    pub(crate) draining: &'a mut bool,
     pub(crate) dropped: &'a mut Tally,
+    pub(crate) sent: bool,
 }
 
 impl Context<'_> {
@@ -73,9 +77,8 @@ impl Context<'_> {
     ///
     /// See [`SendError`]; the message was not taken.
     pub fn send(&mut self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
-        let sent = self.connection.send(self.now, kind, payload)?;
-        self.count(sent.dropped);
-        Ok(())
+        let sent = self.connection.send(self.now, kind, payload);
+        self.account(sent)
     }
 
     /// Queues a message of `prefix` and `payload`; a server does not copy a large payload.
@@ -84,9 +87,8 @@ impl Context<'_> {
     ///
     /// See [`SendError`]; the message was not taken.
     pub fn send_shared(&mut self, kind: MessageKind, prefix: &[u8], payload: Bytes) -> Result<(), SendError> {
-        let sent = self.connection.send_shared(self.now, kind, prefix, payload)?;
-        self.count(sent.dropped);
-        Ok(())
+        let sent = self.connection.send_shared(self.now, kind, prefix, payload);
+        self.account(sent)
     }
 
     /// Begins the closing handshake; the Close frame follows everything that was sent before.
@@ -97,6 +99,7 @@ impl Context<'_> {
     /// Fails the connection: what waits to be sent is given up, the Close frame follows the frame in hand.
     pub fn fail(&mut self, code: CloseCode, reason: &str) {
         self.connection.fail_with(self.now, code, reason);
+        *self.draining = true;
     }
 
     /// Ends the connection at once, without a closing handshake.
@@ -117,8 +120,10 @@ impl Context<'_> {
         self.connection.is_open()
     }
 
-    /// Whether to go on reading. With `false` no further event comes, also of what was read already, until it is set to
-    /// `true` again; the peer is slowed down by TCP. It may stay so for [`Config::pause_max`](crate::Config::pause_max).
+    /// Whether to go on taking messages. With `false` none comes, also of what was read already, until it is set to `true`
+    /// again; the peer is slowed down by TCP. Control frames are handled until a message stands in their way. That may stay so
+    /// for [`Config::pause_max`](crate::Config::pause_max), or, once a Close was sent, for
+    /// [`Config::close_timeout`](crate::Config::close_timeout): the peer's answer stands behind what is not read.
     pub fn set_reading(&mut self, reading: bool) {
         *self.reading = reading;
     }
@@ -135,8 +140,13 @@ impl Context<'_> {
         self.connection
     }
 
-    fn count(&mut self, dropped: Tally) {
-        self.dropped.messages += dropped.messages;
-        self.dropped.bytes += dropped.bytes;
+    fn account(&mut self, sent: Result<Sent, SendError>) -> Result<(), SendError> {
+        // A send that breaks the connection has failed it.
+        *self.draining |= sent == Err(SendError::Broken);
+        let Tally { messages, bytes } = sent?.dropped;
+        self.sent = true;
+        self.dropped.messages += messages;
+        self.dropped.bytes += bytes;
+        Ok(())
     }
 }

@@ -76,6 +76,9 @@ impl Handle {
     }
 
     /// Begins the closing handshake behind everything that was sent. Later sends fail; a second call does nothing.
+    ///
+    /// The peer's answer stands behind the messages that it had sent before: while the inbox is full it cannot be seen, and the
+    /// handshake ends with [`Cause::CloseTimeout`](crate::Cause::CloseTimeout) unless the inbox is drained or dropped.
     pub fn close(&self, code: CloseCode, reason: &str) {
         let mut state = self.shared.lock();
         if state.close.is_none() {

@@ -63,8 +63,10 @@ impl Inbox {
             {
                 let mut state = self.shared.lock();
                 if let Some(taken) = take(&mut state) {
-                    // A paused driver reads on when there is room.
-                    state.wake_driver();
+                    if state.held.is_some() {
+                        // There is room, and the driver can read on.
+                        state.wake_driver();
+                    }
                     return Some(taken);
                 }
                 if state.end.is_some() {
@@ -80,11 +82,16 @@ fn pop(state: &mut State) -> Option<Delivery> {
     if state.dropped.messages > 0 {
         return Some(Delivery::Dropped(std::mem::take(&mut state.dropped)));
     }
-    let popped = state.incoming.pop(Instant::now().into_std());
-    popped
-        .map(|popped| popped.item)
-        .or_else(|| state.last.take())
-        .map(Delivery::Message)
+    if let Some(popped) = state.incoming.pop(Instant::now().into_std()) {
+        return Some(Delivery::Message(popped.item));
+    }
+    // The driver brings it when it can; when it never will, it is the last.
+    let held = if state.end.is_some() {
+        state.held.take()
+    } else {
+        None
+    };
+    held.map(Delivery::Message)
 }
 
 impl Drop for Inbox {
@@ -92,6 +99,7 @@ impl Drop for Inbox {
         let mut state = self.shared.lock();
         state.inbox_alive = false;
         state.incoming.clear();
+        state.dropped = Tally::default();
         state.wake_driver();
     }
 }

@@ -12,9 +12,10 @@ use crate::{Context, Handler, HandlerError};
 /// The [`Handler`] of a connection that is used through [`Handle`](super::Handle) and [`Inbox`](super::Inbox).
 pub struct QueueHandler {
     shared: Arc<Shared>,
-    /// A message that found the inbox full: reading stops until it fits.
-    held: Option<Message>,
+    /// When the oldest message in the inbox will have waited too long, with the break strategy.
     late_at: Option<Instant>,
+    /// Something was put into the inbox, and its holder is not told yet: once per turn is enough.
+    untold: bool,
 }
 
 /// What a queued message costs besides its bytes.
@@ -24,12 +25,12 @@ impl QueueHandler {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            held: None,
             late_at: None,
+            untold: false,
         }
     }
 
-    fn deliver(&mut self, state: &mut State, cx: &mut Context<'_>, message: Message) {
+    fn deliver(state: &mut State, cx: &mut Context<'_>, message: Message) {
         if !state.inbox_alive {
             return;
         }
@@ -41,16 +42,20 @@ impl QueueHandler {
                 state.dropped.bytes += dropped.bytes;
             }
             Push::Full(message) => {
-                self.held = Some(message);
+                state.held = Some(message);
                 cx.set_reading(false);
             }
-            _ => cx.fail(CloseCode::POLICY_VIOLATION, "Backpressure: handler saturated"),
+            _ => cx.fail(CloseCode::POLICY_VIOLATION, SATURATED),
         }
-        self.late_at = state.incoming.deadline();
     }
 
+    /// Hands on what the handles sent, as far as there is room. What does not fit stays, and its sender's permit with it.
     fn send(state: &mut State, cx: &mut Context<'_>) -> Result<(), HandlerError> {
         while cx.send_capacity() > 0
+            && state
+                .outgoing
+                .front()
+                .is_some_and(|(message, _)| cx.connection().has_room(message.payload.len()))
             && let Some((message, permit)) = state.outgoing.pop_front()
         {
             drop(permit);
@@ -63,18 +68,23 @@ impl QueueHandler {
     }
 }
 
+const SATURATED: &str = "Backpressure: handler saturated";
+
 impl Handler for QueueHandler {
     fn on_event(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> Result<(), HandlerError> {
-        if let Event::Message { kind, payload } = event {
-            let shared = self.shared.clone();
-            let message = Message {
-                kind,
-                payload: payload.into_bytes(),
-            };
-            self.deliver(&mut shared.lock(), cx, message);
-            shared.arrived.notify_waiters();
+        match event {
+            Event::Message { kind, payload } => {
+                let message = Message {
+                    kind,
+                    payload: payload.into_bytes(),
+                };
+                Self::deliver(&mut self.shared.lock(), cx, message);
+                self.untold = true;
+                Ok(())
+            }
+            Event::Part { .. } => Err(HandlerError::new("a channel takes whole messages, not parts")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn poll_work(
@@ -82,34 +92,37 @@ impl Handler for QueueHandler {
         cx: &mut Context<'_>,
         task: &mut std::task::Context<'_>,
     ) -> Result<(), HandlerError> {
-        let shared = self.shared.clone();
-        let mut state = shared.lock();
-        if !state
-            .driver
-            .as_ref()
-            .is_some_and(|waker| waker.will_wake(task.waker()))
-        {
-            state.driver = Some(task.waker().clone());
+        let mut state = self.shared.lock();
+        let state = &mut *state;
+        match &mut state.driver {
+            Some(waker) => waker.clone_from(task.waker()),
+            none => *none = Some(task.waker().clone()),
         }
-        if let Some(message) = self.held.take() {
+        if let Some(message) = state.held.take() {
             cx.set_reading(true);
-            self.deliver(&mut state, cx, message);
-            shared.arrived.notify_waiters();
+            Self::deliver(state, cx, message);
+            self.untold |= state.held.is_none();
         }
-        self.late_at = state.incoming.deadline();
-        if state.incoming.is_late(cx.now()) {
-            cx.fail(CloseCode::POLICY_VIOLATION, "Backpressure: handler saturated");
+        if cx.is_open() && state.incoming.is_late(cx.now()) {
+            cx.fail(CloseCode::POLICY_VIOLATION, SATURATED);
         }
-        Self::send(&mut state, cx)?;
-        if state.outgoing.is_empty() {
-            match state.close.as_ref() {
-                Some(CloseRequest::Graceful(code, reason)) => cx.close(*code, reason),
-                None if state.handles == 0 && !state.inbox_alive => cx.close(CloseCode::NORMAL, ""),
-                _ => {}
-            }
+        // Once the connection is closing nothing is late any more.
+        self.late_at = state.incoming.deadline().filter(|_| cx.is_open());
+        if std::mem::take(&mut self.untold) {
+            self.shared.arrived.notify_waiters();
         }
-        if matches!(state.close, Some(CloseRequest::Abort)) {
-            cx.abort();
+        Self::send(state, cx)?;
+        if !cx.is_open() {
+            // Nothing can be sent any more, and nobody should wait for that.
+            state.outgoing.clear();
+            self.shared.permits.close();
+        }
+        match &state.close {
+            Some(CloseRequest::Abort) => cx.abort(),
+            _ if !state.outgoing.is_empty() => {}
+            Some(CloseRequest::Graceful(code, reason)) => cx.close(*code, reason),
+            None if state.handles == 0 && !state.inbox_alive => cx.close(CloseCode::NORMAL, ""),
+            None => {}
         }
         Ok(())
     }
@@ -119,10 +132,6 @@ impl Handler for QueueHandler {
     }
 
     fn on_end(&mut self, end: &End) {
-        if let Some(message) = self.held.take() {
-            // Received before the end, so the worker gets it (R9): the inbox is full, and takes this one more.
-            self.shared.lock().last = Some(message);
-        }
         self.shared.finish(Ok(end.clone()));
     }
 }

@@ -9,12 +9,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use weirline_connection::{CloseCode, End, MessageKind};
 use weirline_flow::{BoundedQueue, QueueLimits, Strategy, Tally};
 
-/// A whole message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A whole message. Its `Debug` form shows at most 32 bytes.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// Text or binary.
     pub kind: MessageKind,
-    /// Its bytes. Of a text they are UTF-8; sending others is an error.
+    /// Its bytes. Of a text they are UTF-8; sending others ends the connection with 1011.
     pub payload: Bytes,
 }
 
@@ -33,6 +33,16 @@ impl Message {
             kind: MessageKind::Binary,
             payload: bytes.into(),
         }
+    }
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind)
+            .field("len", &self.payload.len())
+            .field("payload", &self.payload.slice(..self.payload.len().min(32)))
+            .finish()
     }
 }
 
@@ -71,8 +81,9 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) outgoing: VecDeque<(Message, OwnedSemaphorePermit)>,
     pub(super) incoming: BoundedQueue<Message>,
-    /// The message that found the inbox full when the connection ended; comes after those in `incoming`.
-    pub(super) last: Option<Message>,
+    /// A message that found the inbox full, behind those in `incoming`: reading stops until it fits. When the connection ends
+    /// it is received all the same (R9).
+    pub(super) held: Option<Message>,
     /// Lost for drop-oldest and not yet told.
     pub(super) dropped: Tally,
     pub(super) close: Option<CloseRequest>,
@@ -99,7 +110,7 @@ impl Shared {
             state: Mutex::new(State {
                 outgoing: VecDeque::new(),
                 incoming: BoundedQueue::new(limits.queue, limits.strategy),
-                last: None,
+                held: None,
                 dropped: Tally::default(),
                 close: None,
                 driver: None,
