@@ -14,7 +14,7 @@ use weirline_client::{
     PublishError, StoreError, Subscribe, TcpConnector, Ticket,
 };
 
-use crate::tail::{EXIT_INTERRUPTED, close, interrupted, report_link};
+use crate::tail::{EXIT_INTERRUPTED, close, interrupted, report_link, status};
 
 /// The longest line, in bytes: what a server takes as a binary message.
 const LINE_BYTES_MAX: usize = 16 << 20;
@@ -116,13 +116,13 @@ async fn publish(args: Args) -> Result<ExitCode, Error> {
     ended.map_err(|client| Error::Client { client, acknowledged })?;
     match (fed, lines - acknowledged) {
         (Fed::Interrupted, unsettled) => {
-            eprintln!(
+            status!(
                 "interrupted: {acknowledged} lines are acknowledged, {unsettled} more were sent or waited"
             );
             Ok(ExitCode::from(EXIT_INTERRUPTED))
         }
         (Fed::All, 0) => {
-            eprintln!("{acknowledged} lines are published and acknowledged");
+            status!("{acknowledged} lines are published and acknowledged");
             Ok(ExitCode::SUCCESS)
         }
         (Fed::All, unsettled) => Err(Error::Unsettled(unsettled)),
@@ -260,7 +260,7 @@ impl Progress {
     }
 
     fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| status!("{text}"));
     }
 }
 

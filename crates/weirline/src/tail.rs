@@ -1,6 +1,5 @@
 //! `weirline tail URL`: what a stream says, one message per line, over any number of connections.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
@@ -9,6 +8,16 @@ use weirline_client::{
     BuildError, Client, ClientBuilder, ClientError, Entropy, Event, Events, LinkState, MemoryStore, Message,
     Offset, Position, StoreError, Subscribe, TcpConnector,
 };
+
+/// One line on stderr. Whether somebody reads it changes nothing: a closed stderr is no reason to stop.
+macro_rules! status {
+    ($($line:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($line)*);
+    }};
+}
+
+pub(crate) use status;
 
 /// How many events are printed with one write.
 const BATCH_EVENTS: usize = 1024;
@@ -151,12 +160,12 @@ impl Printer {
             }
             Event::Gap(gap) => {
                 let to = gap.position.offset;
-                eprintln!("gap: {} to {to} are not available ({})", gap.from, gap.reason);
+                status!("gap: {} to {to} are not available ({})", gap.from, gap.reason);
                 return Some(gap.position);
             }
             Event::Reset { position, .. } => {
                 let Position { epoch, offset } = position;
-                eprintln!(
+                status!(
                     "RESET: the server has another log (epoch {epoch}), without what was seen after {offset}"
                 );
                 return Some(*position);
@@ -187,8 +196,7 @@ fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\t' && c != '\n' {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{}", c.escape_default());
+            out.extend(c.escape_default());
         } else {
             out.push(c);
         }
@@ -199,10 +207,10 @@ fn printable(text: &str) -> String {
 /// One line on stderr for a change of the connection.
 pub(crate) fn report_link(state: &LinkState) {
     match state {
-        LinkState::Live { .. } => eprintln!("connected"),
-        LinkState::Down { cause } => eprintln!("disconnected: {cause}"),
+        LinkState::Live { .. } => status!("connected"),
+        LinkState::Down { cause } => status!("disconnected: {cause}"),
         LinkState::Waiting { attempt, delay } => {
-            eprintln!("next attempt ({attempt}) in {:.1} s", delay.as_secs_f64());
+            status!("next attempt ({attempt}) in {:.1} s", delay.as_secs_f64());
         }
         _ => {}
     }
