@@ -26,6 +26,8 @@ struct Client {
     ledger: Rc<Ledger>,
     /// The processes so far; the last is the one that counts, unless it was superseded.
     processes: RefCell<Vec<Running>>,
+    /// Two processes that hold one session, until it is known who lost.
+    pair: RefCell<Option<[Rc<Process>; 2]>>,
 }
 
 struct Running {
@@ -53,6 +55,7 @@ impl Apps {
             woken: Notify::new(),
             ledger: Rc::new(Ledger::new(Rc::clone(&world.net), Rc::clone(&world.model))),
             processes: RefCell::default(),
+            pair: RefCell::default(),
         });
         let clients = clients.collect();
         Rc::new(Self {
@@ -164,6 +167,7 @@ impl Apps {
     /// The oracles of the state of rest.
     pub fn check_at_rest(&self) {
         for client in &self.clients {
+            self.judge_pair(client);
             client.ledger.check_at_rest();
             for running in &*client.processes.borrow() {
                 if running.process.end().is_none() {
@@ -219,11 +223,16 @@ impl Apps {
         first.pause_publishing(true);
         for _ in 0..SECOND_TRIES {
             let stored = first.disk().state();
-            if let Some(state) =
-                stored.filter(|state| state.last_ticket.0 == of.ledger.last() && state.answered)
-            {
-                drop(state);
-                return self.spawn(client, first.disk().copy());
+            let whole = stored.is_some_and(|state| state.answered && state.last_ticket.0 == of.ledger.last());
+            if whole && !first.is_putting() {
+                self.spawn(client, first.disk().copy());
+                let second = of
+                    .processes
+                    .borrow()
+                    .last()
+                    .map(|running| Rc::clone(&running.process));
+                of.pair.replace(second.map(|second| [first, second]));
+                return;
             }
             if first.end().is_some() {
                 return;
@@ -236,6 +245,7 @@ impl Apps {
     /// Restarts what gave up, and lets the survivor of a takeover go on.
     fn supervise(&self, client: usize) {
         let of = &self.clients[client];
+        self.judge_pair(of);
         if of.alive() == 1 {
             if of.processes.borrow().len() > 1 {
                 for running in &*of.processes.borrow() {
@@ -252,6 +262,30 @@ impl Apps {
         if of.alive() == 0 && gave_up {
             self.start_process(client);
         }
+    }
+}
+
+impl Apps {
+    /// I12: of two holders of a session exactly one ends superseded.
+    fn judge_pair(&self, of: &Client) {
+        let ends = match &*of.pair.borrow() {
+            Some(pair) => pair.each_ref().map(|process| process.end()),
+            None => return,
+        };
+        match ends {
+            [None, None] => return,
+            [Some(End::Superseded), None] | [None, Some(End::Superseded)] => {
+                self.world.net.case("two-holders")
+            }
+            [Some(End::Superseded), Some(End::Superseded)] => {
+                self.world
+                    .net
+                    .violate("I12", "both holders of a session ended as superseded");
+            }
+            // One gave up or closed by itself: nothing can be said.
+            _ => {}
+        }
+        of.pair.take();
     }
 }
 

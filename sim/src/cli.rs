@@ -87,6 +87,9 @@ struct ReplayArgs {
     /// Print every event
     #[arg(long)]
     trace: bool,
+    /// Print the logs of the shipped crates to stderr, by a filter such as `debug` or `weirline_client=trace`
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -266,6 +269,13 @@ fn replay(args: &ReplayArgs) -> u8 {
             return 5;
         }
     };
+    if let Some(filter) = &args.log {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .without_time()
+            .with_writer(std::io::stderr)
+            .init();
+    }
     let report = run(&plan, if args.trace { Keep::All } else { Keep::Last });
     if args.trace {
         for event in &report.events {
@@ -288,7 +298,9 @@ fn replay(args: &ReplayArgs) -> u8 {
             violation.text
         );
     }
-    if let Some(divergence) = diverge(&plan) {
+    if args.log.is_none()
+        && let Some(divergence) = diverge(&plan)
+    {
         print!("{}", report::diverged(&divergence));
         return 3;
     }

@@ -105,6 +105,10 @@ pub struct Conn {
     pub window: usize,
     /// Bytes sent and not read, by direction.
     pub under_way: [Cell<usize>; 2],
+    /// Since when a writer waits for room, by direction.
+    pub full_since: [Cell<Option<Duration>>; 2],
+    /// The longest such wait.
+    pub full_longest: Cell<Duration>,
     /// Bytes sent, by direction.
     pub sent: [Cell<u64>; 2],
     /// The cut, once it has happened, and the side at which it fell.
@@ -117,8 +121,8 @@ pub struct Conn {
     pub dropped: [Cell<Option<Duration>>; 2],
     /// When a Close frame was sent, by direction.
     pub close_sent: [Cell<Option<Duration>>; 2],
-    /// The codes of these.
-    pub close_code: [Cell<u16>; 2],
+    /// The codes and reasons of these.
+    pub close: [RefCell<(u16, String)>; 2],
     /// True when the server has answered the upgrade with 101.
     pub upgraded: Cell<bool>,
     /// True when anything but chaos touched the connection or its link.
@@ -146,13 +150,15 @@ impl Conn {
             client: Cell::new(None),
             window,
             under_way: Default::default(),
+            full_since: Default::default(),
+            full_longest: Cell::default(),
             sent: Default::default(),
             cut: Cell::new(None),
             fuse: RefCell::new(None),
             opened: Default::default(),
             dropped: Default::default(),
             close_sent: Default::default(),
-            close_code: Default::default(),
+            close: Default::default(),
             upgraded: Cell::new(false),
             disturbed: Cell::new(false),
             settled: Cell::new(false),
@@ -172,6 +178,22 @@ impl Conn {
             self.wake(side, Op::Write);
         }
         true
+    }
+
+    /// A writer finds no room.
+    pub fn is_full(&self, index: usize, now: Duration) {
+        let since = self.full_since[index].get().unwrap_or(now);
+        self.full_since[index].set(Some(since));
+        self.full_longest
+            .set(self.full_longest.get().max(now.saturating_sub(since)));
+    }
+
+    /// A reader made room.
+    pub fn has_room(&self, index: usize, now: Duration) {
+        if let Some(since) = self.full_since[index].take() {
+            self.full_longest
+                .set(self.full_longest.get().max(now.saturating_sub(since)));
+        }
     }
 
     /// True until either end is gone.

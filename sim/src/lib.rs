@@ -17,6 +17,7 @@ pub mod plan;
 pub mod process;
 pub mod recorder;
 pub mod report;
+pub mod rivals;
 pub mod rng;
 pub mod run;
 pub mod server;

@@ -296,7 +296,7 @@ impl Model {
                 self.append(&(stream.to_owned(), epoch), entry);
             }
             Outcome::Duplicate { .. } => {
-                self.net.case("duplicate");
+                self.net.case("duplicate-at-log");
                 let Some(author) = author else {
                     return self.net.violate("I6", "a duplicate without an author");
                 };

@@ -105,14 +105,15 @@ impl Net {
         if turmoil::in_simulation()
             && let Some(now) = turmoil::sim_elapsed()
         {
-            self.advance(now);
+            // Hosts take turns within a step of the world, so that the time of one may be behind that of another.
+            self.clock.set(now);
         }
         self.clock.get()
     }
 
-    /// Tells the network the time; it never goes back.
+    /// Tells the network the time between two steps of the world.
     pub fn advance(&self, now: Duration) {
-        self.clock.set(self.clock.get().max(now));
+        self.clock.set(now);
     }
 
     /// Records an event at the time of the network.
@@ -239,11 +240,15 @@ impl Net {
     }
 
     /// Gives the connection its planned cut, now that it is known whose it is.
-    pub(crate) fn arm(&self, conn: &Conn, client: usize) {
+    pub(crate) fn arm(&self, conn: &Conn, client: usize, process: u32) {
         let mut counts = self.dial_counts.borrow_mut();
         let nth = counts.entry(client).or_default();
         *nth += 1;
         conn.client.set(Some(client));
+        if process == 0 {
+            // Plain scripts leave without a word.
+            conn.disturbed.set(true);
+        }
         if self.disarmed.get() {
             return;
         }

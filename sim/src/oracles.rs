@@ -18,6 +18,7 @@ pub fn look(world: &World) {
         if conn.settled.get() {
             continue;
         }
+        deadlocked(world, conn);
         match conn.dropped.each_ref().map(std::cell::Cell::get) {
             [Some(_), Some(_)] => {
                 conn.settled.set(true);
@@ -61,16 +62,47 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const EOF_TIMEOUT: Duration = Duration::from_secs(2);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Neither end takes what the other sends, though neither has a reason to wait: they wait for each other.
+fn deadlocked(world: &World, conn: &Conn) {
+    let slow = conn
+        .client
+        .get()
+        .and_then(|client| world.plan.clients.get(client))
+        .is_none_or(|of| of.handle_ms > 0);
+    if slow || conn.disturbed.get() || !conn.live() {
+        return;
+    }
+    let now = world.net.now();
+    let since = conn.full_since.each_ref().map(std::cell::Cell::get);
+    if let [Some(one), Some(two)] = since
+        && now.saturating_sub(one.max(two)) > DEADLOCK
+    {
+        conn.disturbed.set(true);
+        world.net.violate(
+            "W5",
+            format!("#{}: both ends are full and neither reads", conn.id),
+        );
+    }
+}
+
+/// A full window in both directions for so long is a deadlock; chaos and slow links explain far less.
+const DEADLOCK: Duration = Duration::from_secs(2);
+
 /// Both ends are gone: was it an end as it should be?
 fn ended(net: &Net, conn: &Conn) {
     for (index, who) in [(0, "client"), (1, "server")] {
-        let code = conn.close_code[index].get();
-        if matches!(code, 1002 | 1003 | 1007 | 1009 | 1010 | 1011) {
-            net.violate("W4", format!("#{}: our own {who} closed with {code}", conn.id));
+        let (code, reason) = &*conn.close[index].borrow();
+        let failed_handler = *code == 1011 && reason == "internal error";
+        if matches!(code, 1002 | 1003 | 1007 | 1009 | 1010) || failed_handler {
+            net.violate(
+                "W4",
+                format!("#{}: our own {who} closed with {code} {reason}", conn.id),
+            );
         }
     }
     let upgraded = conn.upgraded.get();
-    let undisturbed = !conn.disturbed.get();
+    // A Close cannot pass a peer that takes nothing; whoever was slow by plan may be left without one.
+    let undisturbed = !conn.disturbed.get() && conn.full_longest.get() < FULL_EXCUSES;
     if undisturbed && upgraded && conn.close_sent.iter().any(|sent| sent.get().is_none()) {
         let sent = conn.close_sent.each_ref().map(|sent| sent.get().is_some());
         let text = format!(
@@ -80,6 +112,8 @@ fn ended(net: &Net, conn: &Conn) {
         net.violate("W3", text);
     }
 }
+
+const FULL_EXCUSES: Duration = Duration::from_millis(1_500);
 
 /// Looks once, when the world ends.
 pub fn at_end(world: &World) {
@@ -97,7 +131,9 @@ pub fn at_end(world: &World) {
 /// I17: each delay is at least the formula's, and an outage has no more dials than it may.
 fn check_dials(world: &World, dials: &[&Dial]) {
     let Some(first) = dials.first() else { return };
-    let plan = &world.plan.clients[first.client];
+    let Some(plan) = world.plan.clients.get(first.client) else {
+        return;
+    };
     let stable = Duration::from_millis(plan.stable_ms);
     let mut attempt = 0;
     for pair in dials.windows(2) {

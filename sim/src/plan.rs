@@ -58,6 +58,8 @@ pub struct Plan {
     pub server: ServerPlan,
     /// The clients; a fault names one by its place here.
     pub clients: Vec<ClientPlan>,
+    /// Plain publishers that fight over one session.
+    pub rivals: Option<RivalsPlan>,
     /// What happens, by time.
     pub faults: Vec<Fault>,
     /// When all faults are healed, at the latest: the last phase begins, in which everything must come to rest.
@@ -140,6 +142,30 @@ pub struct Publish {
     pub burst: u64,
 }
 
+/// Holders of one session that speak the text form by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RivalsPlan {
+    /// The stream.
+    pub stream: String,
+    /// How many.
+    pub holders: u64,
+    /// How many messages the session publishes.
+    pub messages: u64,
+    /// Messages between two pauses.
+    pub burst: u64,
+    /// The pause.
+    pub every_ms: u64,
+    /// How many messages that are in the log already are sent again, at most.
+    pub again_max: u64,
+    /// Percent of dials with a number that was used.
+    pub stale_percent: u64,
+    /// The longest stay.
+    pub stay_ms_max: u64,
+    /// The longest pause before a dial.
+    pub pause_ms_max: u64,
+}
+
 /// Something that happens to the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -211,8 +237,10 @@ impl Plan {
         let rng = &mut rng;
         let heal_ms = rng.within(4_000..=14_000);
         let clients = draw_clients(rng, heal_ms);
-        let fuses = draw_fuses(rng, scenario, clients.len());
-        let faults = draw_faults(rng, scenario, clients.len(), heal_ms);
+        let rivals = rng.percent(40).then(|| draw_rivals(rng, heal_ms));
+        let hosts = clients.len() + usize::from(rivals.is_some());
+        let fuses = draw_fuses(rng, scenario, hosts);
+        let faults = draw_faults(rng, scenario, hosts, heal_ms);
         let mut server = draw_server(rng, &clients);
         if faults
             .iter()
@@ -226,6 +254,7 @@ impl Plan {
             net: draw_net(rng, fuses),
             server,
             clients,
+            rivals,
             faults,
             heal_ms,
             rest_ms: 120_000,
@@ -343,6 +372,22 @@ fn draw_client(rng: &mut Rng, stream: &str, start: Start, publishes: bool, heal_
         } else {
             rng.within(0..=heal_ms / 2)
         },
+    }
+}
+
+fn draw_rivals(rng: &mut Rng, heal_ms: u64) -> RivalsPlan {
+    let messages = rng.within(5..=150);
+    let burst = rng.magnitude(1..=20);
+    RivalsPlan {
+        stream: "weir".to_owned(),
+        holders: rng.within(2..=3),
+        messages,
+        burst,
+        every_ms: rng.within(1..=(heal_ms * burst / messages / 2).max(1)),
+        again_max: rng.within(0..=10),
+        stale_percent: *rng.pick(&[0, 10, 30]),
+        stay_ms_max: rng.magnitude(50..=4_000),
+        pause_ms_max: rng.magnitude(10..=1_000),
     }
 }
 

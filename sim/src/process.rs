@@ -31,6 +31,8 @@ pub struct Process {
     handle: RefCell<Option<Client>>,
     end: Cell<Option<End>>,
     paused: Cell<bool>,
+    /// A message was made and is not taken yet.
+    putting: Cell<bool>,
     closing: Notify,
 }
 
@@ -76,6 +78,7 @@ impl Process {
             handle: RefCell::default(),
             end: Cell::new(None),
             paused: Cell::new(false),
+            putting: Cell::new(false),
             closing: Notify::new(),
             world,
         })
@@ -103,6 +106,12 @@ impl Process {
     /// It takes no more from its workload, or goes on.
     pub fn pause_publishing(&self, paused: bool) {
         self.paused.set(paused);
+    }
+
+    /// True while a message waits for room in the outbox.
+    #[must_use]
+    pub fn is_putting(&self) -> bool {
+        self.putting.get()
     }
 
     /// It is to close.
@@ -308,9 +317,13 @@ impl Process {
                 consumer.as_mut()?.reset(position);
                 return Some(position);
             }
-            Event::Acked(ticket) => self.ledger.acked(ticket.0),
+            Event::Acked(ticket) => {
+                net.note(host, format!("acked {}", ticket.0));
+                self.ledger.acked(ticket.0);
+            }
             Event::Uncertain { from, to } => {
                 net.case("uncertain");
+                net.note(host, format!("uncertain {} to {}", from.0, to.0));
                 self.ledger.settled(from.0, to.0, Fate::Uncertain);
             }
             Event::Refused {
@@ -323,6 +336,13 @@ impl Process {
             Event::Link(LinkState::Live { stream }) => {
                 if let (Some(consumer), Some((position, _))) = (consumer.as_mut(), stream) {
                     consumer.live(position);
+                    if let Some(began) = consumer.at() {
+                        // What was there before the first subscription counts as handled.
+                        let key = (self.plan().stream.clone(), began.epoch);
+                        if consumer.given() == 0 {
+                            self.world.model.handled(self.client, key, began.offset);
+                        }
+                    }
                 }
                 net.note(host, format!("live {stream:?}"));
             }
@@ -368,7 +388,10 @@ impl Process {
         let ticket = match client.try_publish(payload.clone()) {
             Err(PublishError::Full) => {
                 self.world.net.case("outbox-full");
-                client.publish(payload).await?
+                self.putting.set(true);
+                let ticket = client.publish(payload).await;
+                self.putting.set(false);
+                ticket?
             }
             other => other?,
         };

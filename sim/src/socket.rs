@@ -156,14 +156,14 @@ impl Socket {
 
     fn saw(&mut self, seen: &Seen) {
         let index = self.side.sends().index();
-        if let Seen::Close(code) = seen {
+        if let Seen::Close { code, reason } = seen {
             self.conn.close_sent[index].set(Some(self.net.now()));
-            self.conn.close_code[index].set(*code);
+            self.conn.close[index].replace((*code, reason.clone()));
             let both = self.conn.close_sent.iter().all(|at| at.get().is_some());
             if both {
                 self.net.case("close-handshake");
             }
-            self.record(What::App, &[], &format!("Close {code}"));
+            self.record(What::App, &[], &format!("Close {code} {reason}"));
         } else if let Seen::Head { status: 101 } = seen {
             self.conn.upgraded.set(true);
         } else if let Seen::Message { preview, len, .. } = seen {
@@ -221,6 +221,7 @@ impl Socket {
     fn note_received(&self, bytes: &[u8]) {
         let under_way = &self.conn.under_way[self.side.receives().index()];
         under_way.set(under_way.get().saturating_sub(bytes.len()));
+        self.conn.has_room(self.side.receives().index(), self.net.now());
         self.conn.wake(self.side.other(), Op::Write);
         self.record(What::Received, bytes, "");
     }
@@ -276,6 +277,7 @@ impl AsyncWrite for Socket {
         let room = this.conn.window.saturating_sub(this.conn.under_way[index].get());
         if room == 0 {
             this.net.case("window-full");
+            this.conn.is_full(index, this.net.now());
             return Poll::Pending;
         }
         let most = this.allowed(&bytes[..bytes.len().min(room)]);
@@ -348,7 +350,13 @@ const GATHER_MAX: usize = 64 * 1024;
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.conn.dropped[self.side.index()].set(Some(self.net.now()));
+        let now = self.net.now();
+        self.conn.dropped[self.side.index()].set(Some(now));
+        for index in 0..2 {
+            if self.conn.full_since[index].get().is_some() {
+                self.conn.is_full(index, now);
+            }
+        }
         let unread = self.inner.as_ref().map_or(0, ChaosStream::unread);
         self.record(
             What::Dropped,
@@ -459,7 +467,7 @@ impl Connector for SimConnector {
                 let mut socket = Socket::new(Rc::clone(&self.net), stream, local, host, Side::Client);
                 self.net.dial_opened(dial);
                 socket.dial = Some(guard);
-                self.net.arm(&socket.conn, self.client);
+                self.net.arm(&socket.conn, self.client, self.process);
                 Ok(socket)
             }
             Err(error) => {

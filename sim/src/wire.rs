@@ -36,8 +36,13 @@ pub enum Seen {
         /// Text or binary.
         text: bool,
     },
-    /// A close frame with its code, 1005 for none.
-    Close(u16),
+    /// A close frame.
+    Close {
+        /// Its code, 1005 for none.
+        code: u16,
+        /// Its reason.
+        reason: String,
+    },
     /// A ping.
     Ping,
     /// A pong.
@@ -50,7 +55,7 @@ impl Seen {
     pub fn label(&self) -> &'static str {
         match self {
             Self::Head { .. } => "HEAD",
-            Self::Close(_) => "CLOSE",
+            Self::Close { .. } => "CLOSE",
             Self::Ping => "PING",
             Self::Pong => "PONG",
             Self::Message { preview, .. } => LABELS
@@ -289,7 +294,11 @@ impl Scanner {
         Ok(match header.opcode {
             8 => {
                 self.closed = true;
-                Some(Seen::Close(close_code(&bytes)?))
+                let reason = String::from_utf8_lossy(bytes.get(2..).unwrap_or_default()).into_owned();
+                Some(Seen::Close {
+                    code: close_code(&bytes)?,
+                    reason,
+                })
             }
             9 => Some(Seen::Ping),
             10 => Some(Seen::Pong),

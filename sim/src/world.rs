@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::net::Net;
 use crate::oracles;
 use crate::plan::{Fault, FaultKind, Plan};
+use crate::rivals::Rivals;
 use crate::run::{Report, Verdict};
 use crate::server::Server;
 use crate::trace::{Keep, What};
@@ -84,6 +85,7 @@ struct Run {
     sim: turmoil::Sim<'static>,
     apps: Rc<Apps>,
     server: Rc<Server>,
+    rivals: Option<Rc<Rivals>>,
     /// What is to be done, by time; the latest last.
     agenda: Vec<(Duration, Deed)>,
 }
@@ -129,6 +131,14 @@ impl Run {
             });
             agenda.push((Duration::from_millis(of_plan.start_ms), Deed::Start(client)));
         }
+        let rivals = Rivals::new(world);
+        if let Some(rivals) = &rivals {
+            let rivals = Rc::clone(rivals);
+            sim.client(client_host(Rivals::client(world)), async move {
+                rivals.run().await;
+                Ok(())
+            });
+        }
         for Fault { at_ms, kind } in &plan.faults {
             agenda.push((Duration::from_millis(*at_ms), Deed::Begin(kind.clone())));
         }
@@ -137,6 +147,7 @@ impl Run {
             sim,
             apps,
             server,
+            rivals,
             agenda,
         };
         run.sort();
@@ -153,9 +164,9 @@ impl Run {
         self.until(heal, |_| false)?;
         self.heal();
         let rest = heal + Duration::from_millis(self.world.plan.rest_ms);
-        if !self.until(rest, |run| run.apps.at_rest())? {
+        if !self.until(rest, |run| run.at_rest())? {
             if !self.world.net.broken() {
-                let text = self.apps.unrest();
+                let text = self.unrest();
                 self.world.net.violate(
                     "liveness",
                     format!(
@@ -167,6 +178,9 @@ impl Run {
             return Ok(false);
         }
         self.apps.check_at_rest();
+        if let Some(rivals) = &self.rivals {
+            rivals.check_at_rest();
+        }
         self.world.net.note("-", "at rest".to_owned());
         self.apps.close_all();
         let closed = self.sim.elapsed() + CLOSING;
@@ -277,13 +291,15 @@ impl Run {
             }
             FaultKind::Crash { client, down_ms } => {
                 net.disturb(Some(client));
-                if self.apps.crash(client) {
+                if client < self.world.plan.clients.len() && self.apps.crash(client) {
                     self.later(down_ms, Deed::Restart(client));
                 }
             }
             FaultKind::Second { client } => {
                 net.disturb(Some(client));
-                self.apps.second(client);
+                if client < self.world.plan.clients.len() {
+                    self.apps.second(client);
+                }
             }
         }
     }
@@ -306,6 +322,18 @@ impl Run {
         let net = &self.world.net;
         net.record("-", 0, What::Fault, &[], "healed".to_owned());
         net.disarm();
+    }
+
+    fn at_rest(&self) -> bool {
+        self.apps.at_rest() && self.rivals.as_ref().is_none_or(|rivals| rivals.done())
+    }
+
+    fn unrest(&self) -> String {
+        self.apps.unrest()
+            + &self
+                .rivals
+                .as_ref()
+                .map_or_else(String::new, |rivals| rivals.describe())
     }
 
     fn no_connection(&self) -> bool {
