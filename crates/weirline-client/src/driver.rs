@@ -103,10 +103,10 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
             }
             self.end.0.finish(why.clone());
             if let ClientError::Closed = why {
-                tracing::info!("closed");
+                tracing::info!(event = "client.closed", "closed");
                 return Ok(());
             }
-            tracing::error!(%why, "ended");
+            tracing::error!(event = "client.ended", %why, "ended");
             Err(why)
         }
         .instrument(span)
@@ -120,7 +120,7 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
                 Err(why) => return why,
             };
             self.backoff.handle_lost(now());
-            tracing::warn!(%cause, hint_ms = hint.map(|hint| hint.as_millis()), "down");
+            tracing::warn!(event = "client.down", %cause, hint_ms = hint.map(|hint| hint.as_millis()), "down");
             self.end
                 .0
                 .lock()
@@ -141,7 +141,12 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
             });
         };
         let attempt = self.backoff.attempts();
-        tracing::info!(attempt, delay_ms = delay.as_millis(), "waiting");
+        tracing::info!(
+            event = "client.waiting",
+            attempt,
+            delay_ms = delay.as_millis(),
+            "waiting"
+        );
         let shared = &self.end.0;
         shared
             .lock()
@@ -166,18 +171,16 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
                 DialError::Stopped => stopped(inner.stopped.take()),
                 _ => ClientError::Numbers,
             })?;
+            let state = inner.machine.state();
             // Without a session a dial has no number.
-            (
-                dial,
-                inner
-                    .machine
-                    .state()
-                    .secret
-                    .and(Some(inner.machine.state().attach)),
-            )
+            (dial, state.secret.is_some().then_some(state.attach))
         };
         self.save().await?;
-        tracing::info!(attach = attach.map(u64::from), "dialing");
+        tracing::info!(
+            event = "client.dialing",
+            attach = attach.map(u64::from),
+            "dialing"
+        );
         shared.lock().push(Event::Link(LinkState::Dialing { attach }));
         let over = self.connection(dial).await;
 
@@ -348,7 +351,7 @@ async fn save<S: Store>(shared: &Shared, store: &mut S) -> Result<(), StoreError
         (inner.machine.state(), inner.machine.revision())
     };
     if let Err(error) = store.save(state).await {
-        tracing::error!(%error, "the store failed");
+        tracing::error!(event = "client.store_failed", %error, "the store failed");
         return Err(error);
     }
     let mut inner = shared.lock();

@@ -5,6 +5,7 @@ use std::task::Poll;
 use weirline_log::Position;
 use weirline_resume::HandledError;
 
+use crate::error::ClientError;
 use crate::event::Event;
 use crate::shared::Shared;
 
@@ -58,6 +59,12 @@ impl Events {
     #[must_use]
     pub fn depth(&self) -> (usize, usize) {
         self.shared.lock().queue.depth()
+    }
+
+    /// Why the client is over; `None` while it runs. There may still be events to take.
+    #[must_use]
+    pub fn ended(&self) -> Option<ClientError> {
+        self.shared.lock().ended.clone()
     }
 
     async fn take(&mut self, max: usize, mut each: impl FnMut(Event)) -> usize {

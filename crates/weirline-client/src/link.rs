@@ -78,7 +78,10 @@ impl Handler for Link {
                 }
                 shared.drain(&mut inner);
                 if !self.paused && inner.queue.is_full() {
-                    tracing::debug!("the application is slow: reading stops");
+                    tracing::debug!(
+                        event = "client.reading_stopped",
+                        "the application is slow: reading stops"
+                    );
                     self.paused = true;
                     cx.set_reading(false);
                 }
@@ -102,7 +105,10 @@ impl Handler for Link {
         let mut inner = shared.lock();
         inner.link = Some(task.waker().clone());
         if self.paused && !self.closed && inner.queue.has_room() {
-            tracing::debug!("the application has caught up: reading goes on");
+            tracing::debug!(
+                event = "client.reading",
+                "the application has caught up: reading goes on"
+            );
             self.paused = false;
             cx.set_reading(true);
         }

@@ -23,7 +23,7 @@ const EVENT_OVERHEAD: usize = size_of::<Event>();
 
 /// How much may wait for the application before the client stops reading the socket.
 ///
-/// Both bounds hold; reading goes on when the queue has fallen to half of each.
+/// Both bounds hold, and 0 counts as 1; reading goes on when the queue has fallen to half of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventLimits {
     /// Deliveries; default 5000.
@@ -57,6 +57,10 @@ pub(crate) struct EventQueue {
 
 impl EventQueue {
     pub(crate) fn new(limits: EventLimits) -> Self {
+        let limits = EventLimits {
+            messages: limits.messages.max(1),
+            bytes: limits.bytes.max(1),
+        };
         Self {
             limits,
             items: VecDeque::new(),

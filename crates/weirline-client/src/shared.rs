@@ -263,32 +263,36 @@ fn log(event: &ClientEvent) {
         ClientEvent::Live {
             stream: Some((position, head)),
         } => {
-            tracing::info!(epoch = %position.epoch, offset = %position.offset, %head, "live");
+            tracing::info!(event = "client.live", epoch = %position.epoch, offset = %position.offset, %head, "live");
         }
-        ClientEvent::Live { stream: None } => tracing::info!("live"),
+        ClientEvent::Live { stream: None } => tracing::info!(event = "client.live", "live"),
         ClientEvent::Gap {
             epoch,
             from,
             to,
             reason,
-        } => tracing::warn!(%epoch, %from, %to, %reason, "gap"),
+        } => tracing::warn!(event = "client.gap", %epoch, %from, %to, %reason, "gap"),
         ClientEvent::Reset { taken, position } => {
             let taken = taken.map(|taken| taken.offset.get());
-            tracing::warn!(taken, epoch = %position.epoch, common = %position.offset, "reset");
+            tracing::warn!(event = "client.reset", taken, epoch = %position.epoch, common = %position.offset, "reset");
         }
-        ClientEvent::Paused { reason } => tracing::info!(reason, "paused"),
-        ClientEvent::Continued => tracing::info!("continued"),
+        ClientEvent::Paused { reason } => tracing::info!(event = "client.paused", reason, "paused"),
+        ClientEvent::Continued => tracing::info!(event = "client.continued", "continued"),
         ClientEvent::Refused {
             ticket,
             code,
             text,
             retried,
         } => {
-            tracing::warn!(ticket = ticket.0, %code, text, retried, "refused");
+            tracing::warn!(event = "client.refused", ticket = ticket.0, %code, text, retried, "refused");
         }
-        ClientEvent::LostAfterAck { from, to } => tracing::error!(%from, %to, "lost_after_ack"),
-        ClientEvent::Uncertain { from, to } => tracing::warn!(from = from.0, to = to.0, "uncertain"),
-        ClientEvent::SessionRenewed => tracing::warn!("session_renewed"),
+        ClientEvent::LostAfterAck { from, to } => {
+            tracing::error!(event = "client.lost_after_ack", %from, %to, "lost_after_ack");
+        }
+        ClientEvent::Uncertain { from, to } => {
+            tracing::warn!(event = "client.uncertain", from = from.0, to = to.0, "uncertain");
+        }
+        ClientEvent::SessionRenewed => tracing::warn!(event = "client.session_renewed", "session_renewed"),
         _ => {}
     }
 }
