@@ -202,3 +202,216 @@ fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Co
 
 /// One commit takes no more than this, so that no batch keeps the first of its senders waiting for all of them.
 const BATCH_COMMANDS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use bytes::Bytes;
+    use weirline_log::{
+        Attach, AttachRefusal, Author, EventLog as _, MemoryConfig, MemoryLog, MemoryWriter, PayloadKind,
+        Seq, StreamId,
+    };
+
+    const A: ConnId = ConnId::new(0, 1, 1);
+    const B: ConnId = ConnId::new(1, 1, 2);
+    const SESSION: SessionId = SessionId([7; 32]);
+    const TTL: Duration = Duration::from_secs(300);
+
+    /// Commits the submissions, as one batch or one by one, and returns what the two workers find in their mail.
+    struct World<W> {
+        committer: Committer<W>,
+        now: Instant,
+    }
+
+    impl World<MemoryWriter> {
+        fn new() -> Self {
+            Self::over(MemoryLog::new(MemoryConfig::default(), 1).split().0)
+        }
+    }
+
+    impl<W: LogWriter> World<W> {
+        fn over(writer: W) -> Self {
+            Self {
+                committer: Committer::new(Hub::new(2), writer, Sessions::new(TTL)),
+                now: clock::now(),
+            }
+        }
+
+        fn batch(&mut self, submissions: Vec<(ConnId, Vec<Command>)>) -> Vec<WorkerMail> {
+            self.committer.expire(self.now);
+            for (from, commands) in submissions {
+                self.committer.take(Submission { from, commands });
+            }
+            self.committer.commit();
+            let hub = self.committer.hub.clone();
+            hub.workers()
+                .map(|worker| worker.try_take().unwrap_or_default())
+                .collect()
+        }
+
+        /// The outcomes of one submission.
+        fn one(&mut self, from: ConnId, command: Command) -> Vec<Outcome> {
+            let mut mail = self.batch(vec![(from, vec![command])]);
+            match mail[usize::from(from.worker)].replies.pop() {
+                Some((to, Reply::Committed(outcomes))) if to == from => outcomes,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn attach(&self, number: u64) -> Command {
+            Command::Attach {
+                session: SESSION,
+                attach: Attach::new(number).unwrap(),
+                now: self.now,
+            }
+        }
+
+        fn detach(&self, number: u64) -> Command {
+            Command::Detach {
+                session: SESSION,
+                attach: Attach::new(number).unwrap(),
+                now: self.now,
+            }
+        }
+
+        /// Whether the attach is current and attached.
+        fn can_publish(&mut self, from: ConnId, attach: u64, seq: u64) -> bool {
+            let append = append(Some((attach, seq)));
+            matches!(self.one(from, append)[..], [Outcome::Appended { .. }])
+        }
+    }
+
+    fn append(author: Option<(u64, u64)>) -> Command {
+        let author = author.map(|(attach, seq)| Author {
+            session: SESSION,
+            attach: Attach::new(attach).unwrap(),
+            seq: Seq::new(seq).unwrap(),
+        });
+        let stream = StreamId::new("s").unwrap();
+        Command::Append {
+            stream,
+            author,
+            kind: PayloadKind::Text,
+            payload: Bytes::from_static(b"x"),
+        }
+    }
+
+    /// I10: two connections came with one number. The second is refused, and its end ends nothing.
+    #[test]
+    fn the_end_of_a_refused_attach_does_not_detach_the_holder() {
+        for split in [false, true] {
+            let mut world = World::new();
+            world.one(A, world.attach(1));
+            let (attach, detach) = (world.attach(1), world.detach(1));
+            if split {
+                let refused = Outcome::AttachRefused(AttachRefusal::Stale {
+                    current: Attach::FIRST,
+                });
+                assert_eq!(world.one(B, attach), [refused]);
+                world.batch(vec![(B, vec![detach])]);
+            } else {
+                world.batch(vec![(B, vec![attach, detach])]);
+            }
+            assert!(world.can_publish(A, 1, 1), "split: {split}");
+        }
+    }
+
+    /// The holder may come and go within one batch: its detachment counts.
+    #[test]
+    fn a_short_attachment_is_detached() {
+        for split in [false, true] {
+            let mut world = World::new();
+            let (attach, detach) = (world.attach(1), world.detach(1));
+            let submissions = if split {
+                vec![(A, vec![attach]), (A, vec![detach])]
+            } else {
+                vec![(A, vec![attach, detach])]
+            };
+            world.batch(submissions);
+            let outcomes = world.one(B, world.attach(2));
+            assert!(
+                matches!(outcomes[..], [Outcome::Attached { previous: None, .. }]),
+                "{outcomes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_takeover_fences_the_loser_and_nobody_else() {
+        let mut world = World::new();
+        world.one(A, world.attach(1));
+        let mail = world.batch(vec![(B, vec![world.attach(2)])]);
+        assert_eq!((&mail[0].fenced[..], &mail[1].fenced[..]), (&[A][..], &[][..]));
+        assert!(!world.can_publish(A, 1, 1) && world.can_publish(B, 2, 1));
+        // The loser's end does not detach the winner.
+        world.batch(vec![(A, vec![world.detach(1)])]);
+        assert!(world.can_publish(B, 2, 2));
+    }
+
+    #[test]
+    fn growth_is_told_to_every_worker_once() {
+        let mut world = World::new();
+        let mail = world.batch(vec![
+            (A, vec![append(None), append(None)]),
+            (B, vec![append(None)]),
+        ]);
+        for worker in &mail {
+            assert_eq!(worker.grown.len(), 1);
+            assert_eq!(worker.replies.len(), 1);
+        }
+        // What changes no stream wakes nobody.
+        let mail = world.batch(vec![(A, vec![world.attach(1)])]);
+        assert!(mail.iter().all(|worker| worker.grown.is_empty()));
+    }
+
+    #[test]
+    fn an_abandoned_session_expires() {
+        let mut world = World::new();
+        world.batch(vec![(A, vec![world.attach(1), world.detach(1)])]);
+        world.now += TTL;
+        world.batch(Vec::new());
+        assert_eq!(
+            world.one(B, world.attach(2)),
+            [Outcome::AttachRefused(AttachRefusal::Unknown)]
+        );
+    }
+
+    /// Fails until it is let go.
+    struct Failing(MemoryWriter, bool);
+
+    impl LogWriter for Failing {
+        fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
+            if self.1 {
+                Err(LogError::Closed)
+            } else {
+                self.0.commit(batch, outcomes)
+            }
+        }
+    }
+
+    #[test]
+    fn a_failed_commit_is_told_and_detachments_are_made_up_for() {
+        let mut world = World::over(Failing(
+            MemoryLog::new(MemoryConfig::default(), 1).split().0,
+            false,
+        ));
+        world.one(A, world.attach(1));
+        world.committer.writer.1 = true;
+        let mail = world.batch(vec![(A, vec![append(Some((1, 1))), world.detach(1)])]);
+        assert!(matches!(mail[0].replies[..], [(A, Reply::Failed)]), "{mail:?}");
+        world.committer.writer.1 = false;
+        let outcomes = world.one(B, world.attach(2));
+        let [
+            Outcome::Attached {
+                previous: None,
+                count: Seq::ZERO,
+                ..
+            },
+        ] = outcomes[..]
+        else {
+            panic!("{outcomes:?}");
+        };
+    }
+}

@@ -269,3 +269,55 @@ impl Drop for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Hub;
+
+    fn enter(registry: &Registry) -> Place {
+        registry.enter(Hub::new(1).count_socket().0, true)
+    }
+
+    fn fence(id: ConnId) -> WorkerMail {
+        WorkerMail {
+            fenced: vec![id],
+            ..WorkerMail::default()
+        }
+    }
+
+    /// A fence that was meant for a connection that has gone must not hit the one that has its place.
+    #[test]
+    fn mail_for_a_connection_that_has_gone_reaches_nobody() {
+        let registry = Registry::new(0);
+        let (stays, first) = (enter(&registry), enter(&registry));
+        let gone = first.id();
+        drop(first);
+        let second = enter(&registry);
+        assert_eq!((second.id().slot, second.id() == gone), (gone.slot, false));
+        registry.deliver(fence(gone));
+        assert!(!second.news().fenced && !stays.news().fenced);
+        registry.deliver(fence(second.id()));
+        assert!(second.news().fenced && !second.news().fenced, "told once");
+    }
+
+    #[test]
+    fn subscriptions_leave_with_their_connection() {
+        let registry = Registry::new(0);
+        let stream = StreamId::new("s").unwrap();
+        let (a, b) = (enter(&registry), enter(&registry));
+        a.subscribe(&stream);
+        b.subscribe(&stream);
+        let grown = || WorkerMail {
+            grown: [stream.clone()].into(),
+            ..WorkerMail::default()
+        };
+        registry.deliver(grown());
+        assert!(a.news().grown && b.news().grown);
+        drop(a);
+        registry.deliver(grown());
+        assert!(b.news().grown);
+        drop(b);
+        assert!(registry.0.table.borrow().subscribers.is_empty());
+    }
+}
