@@ -50,31 +50,38 @@ pub async fn connect<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut reader = ResponseReader::new(HeadLimits::default(), request);
     let handshake = async {
         stream.write_all(&request.encode()).await?;
         stream.flush().await?;
-        read_response(&mut stream, request).await
+        read_response(&mut stream, &mut reader).await
     };
-    let (response, residue) = tokio::time::timeout(deadline, handshake)
+    let outcome = tokio::time::timeout(deadline, handshake)
         .await
-        .map_err(|_| ConnectError::Deadline(deadline))??;
-    Ok(Connected {
-        stream,
-        residue,
-        response,
-    })
+        .unwrap_or(Err(ConnectError::Deadline(deadline)));
+    match outcome {
+        Ok((response, residue)) => Ok(Connected {
+            stream,
+            residue,
+            response,
+        }),
+        // The refusal says more than what happened while its text was on the way.
+        Err(ConnectError::Io(_) | ConnectError::Deadline(_)) if reader.is_refused() => {
+            Err(reader.handle_eof().into())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 const READ_BYTES: usize = 2048;
 
 async fn read_response<S>(
     stream: &mut S,
-    request: &ClientRequest,
+    reader: &mut ResponseReader,
 ) -> Result<(Box<ClientResponse>, Bytes), ConnectError>
 where
     S: AsyncRead + Unpin,
 {
-    let mut reader = ResponseReader::new(HeadLimits::default(), request);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let read = stream.read(&mut buffer).await?;

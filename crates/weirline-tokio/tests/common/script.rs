@@ -22,7 +22,7 @@ pub enum Read {
 }
 
 /// One answer to a write or flush. When no step is left, everything is taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Write {
     /// At most so many bytes.
     Take(usize),
@@ -130,7 +130,7 @@ impl State {
         } else {
             &mut self.writes
         };
-        match steps.front().cloned() {
+        match steps.front().copied() {
             None => Poll::Ready(Ok(usize::MAX)),
             Some(Write::Block) => {
                 self.writer = Some(task.waker().clone());
