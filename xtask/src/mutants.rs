@@ -379,6 +379,77 @@ mod tests {
         assert!(matches!(verdict_of("smoke", None, ""), Verdict::Broken(_)));
     }
 
+    /// A repository of its own in the temporary folder, removed at the end.
+    struct Planted(PathBuf);
+
+    impl Planted {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let root = std::env::temp_dir().join(format!("weirline-mutants-{}", std::process::id()));
+            for (name, text) in files {
+                let path = root.join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            Run::new("git", &root)
+                .args(["init", "--quiet"])
+                .check_quietly()
+                .unwrap();
+            Self(root)
+        }
+    }
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_bug_is_planted_in_the_copy_only_and_removed_again() {
+        let patch = "# a bug\n--- a/crates/a.rs\n+++ b/crates/a.rs\n@@ -1 +1 @@\n-right\n+wrong\n";
+        let planted = Planted::new(&[
+            (".gitignore", "/target\n"),
+            ("crates/a.rs", "right\n"),
+            ("sim/mutants/bug.patch", patch),
+            (
+                "sim/mutants/stale.patch",
+                &patch.replace("right", "changed since"),
+            ),
+        ]);
+        let workspace = Workspace::at(&planted.0);
+        let laboratory = Laboratory::new(&workspace);
+        let copy = laboratory.tree.join("crates/a.rs");
+        let text = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let mutants = choose(&workspace, &[]).unwrap();
+        assert_eq!(
+            mutants
+                .iter()
+                .map(|mutant| mutant.name.as_str())
+                .collect::<Vec<_>>(),
+            ["bug", "stale"]
+        );
+
+        laboratory.restore().unwrap();
+        laboratory.apply(&mutants[0].patch).unwrap();
+        assert_eq!(
+            (
+                text(&copy).as_str(),
+                text(&planted.0.join("crates/a.rs")).as_str()
+            ),
+            ("wrong\n", "right\n")
+        );
+
+        std::fs::write(laboratory.tree.join("left-over"), "x").unwrap();
+        laboratory.restore().unwrap();
+        assert_eq!(text(&copy), "right\n");
+        assert!(!laboratory.tree.join("left-over").exists());
+        assert!(
+            laboratory.apply(&mutants[1].patch).is_err(),
+            "a patch that does not fit must not pass"
+        );
+        assert!(choose(&workspace, &["unknown".into()]).is_err());
+    }
+
     #[test]
     fn a_patch_names_its_bug_first() {
         assert_eq!(

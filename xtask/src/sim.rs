@@ -14,8 +14,8 @@ pub(crate) const RUSTFLAGS: &str = "--cfg tokio_unstable";
 /// The harness itself failed (the simulator's own exit code for that).
 const HARNESS_FAILED: u8 = 5;
 
-/// Seeds per scenario in `cargo xtask test`: enough to meet every case of an invariant, few enough to wait for.
-const SHORT_SEEDS: &str = "60";
+/// Seeds per scenario in `cargo xtask test`: enough to meet every case that a run must meet, few enough to wait for.
+const SHORT_SEEDS: &str = "100";
 
 /// Builds, then forwards arguments and exit code; `sim mutants` is ours.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> ExitCode {

@@ -34,6 +34,14 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            target: root.join("target"),
+        }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
