@@ -406,11 +406,14 @@ mod tests {
 
     #[test]
     fn a_bug_is_planted_in_the_copy_only_and_removed_again() {
-        let patch = "# a bug\n--- a/crates/a.rs\n+++ b/crates/a.rs\n@@ -1 +1 @@\n-right\n+wrong\n";
+        // With this first line git looks for the file from the top of the repository that it thinks it is in.
+        let git = "diff --git a/crates/a.rs b/crates/a.rs";
+        let patch =
+            format!("# a bug\n{git}\n--- a/crates/a.rs\n+++ b/crates/a.rs\n@@ -1 +1 @@\n-right\n+wrong\n");
         let planted = Planted::new(&[
             (".gitignore", "/target\n"),
             ("crates/a.rs", "right\n"),
-            ("sim/mutants/bug.patch", patch),
+            ("sim/mutants/bug.patch", &patch),
             (
                 "sim/mutants/stale.patch",
                 &patch.replace("right", "changed since"),
