@@ -334,3 +334,20 @@ impl Backoff {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpStream;
+    use weirline_log::MemoryReader;
+
+    /// An idle connection is its driver, and about 900 bytes around it: the task's header, tokio's records of the socket and
+    /// of the timer, the slot in the registry. The bar is 2 KiB for an echo.
+    #[test]
+    fn idle_connections_stay_small() {
+        let echo = size_of::<Driver<TcpStream, EchoHandler>>();
+        let stream = size_of::<Driver<TcpStream, StreamHandler<MemoryReader>>>();
+        assert!(echo <= 768, "{echo}");
+        assert!(stream <= 1088, "{stream}");
+    }
+}

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// What an entry is charged beside its payload, in bytes: the record that holds it, and the head of its allocation.
-pub const ENTRY_OVERHEAD_BYTES: usize = 64;
+/// What an entry is charged beside its payload, in bytes: its record in a table that may be half empty, and the head of its
+/// payload's allocation.
+pub const ENTRY_OVERHEAD_BYTES: usize = 112;
 
 /// The limits of a [`MemoryLog`](crate::MemoryLog). Every one of them is a bound on memory.
 #[derive(Debug, Clone)]

@@ -77,7 +77,16 @@ impl StreamState {
         };
         self.trimmed = self.trimmed.next().unwrap_or(self.head);
         self.bytes -= stored.cost();
+        self.give_back_memory();
         stored.cost()
+    }
+
+    /// What a stream has lost to the bound of the whole log must not stay with it as empty table.
+    fn give_back_memory(&mut self) {
+        let capacity = self.entries.capacity();
+        if capacity > CAPACITY_KEPT && self.entries.len() < capacity / 4 {
+            self.entries.shrink_to(capacity / 2);
+        }
     }
 
     /// Begins another epoch with the entries up to `keep`, and says what was freed.
@@ -94,6 +103,7 @@ impl StreamState {
                 None => (self.head, self.trimmed) = (keep, keep),
             }
         }
+        self.give_back_memory();
         self.chain.begin(epoch, keep);
         before - self.bytes
     }
@@ -118,5 +128,32 @@ impl StreamState {
             previous = offset;
         }
         ReadOutcome::new(self.bounds(), entries)
+    }
+}
+
+/// Tables up to this size are not worth giving back.
+const CAPACITY_KEPT: usize = 64;
+
+// With the entry's record doubled for a half-empty table and 16 bytes for the allocator, this is what is charged.
+const _: () = assert!(2 * size_of::<Stored>() + 16 <= ENTRY_OVERHEAD_BYTES);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shrinks_with_its_stream() {
+        let mut stream = StreamState::new(Epoch::new(1));
+        for age in 0..10_000 {
+            stream.append(age, PayloadKind::Text, Bytes::new());
+        }
+        while stream.len() > 1 {
+            stream.trim_oldest();
+            assert!(
+                stream.entries.capacity() <= (4 * stream.len()).max(CAPACITY_KEPT),
+                "{}",
+                stream.len()
+            );
+        }
     }
 }
