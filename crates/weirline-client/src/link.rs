@@ -5,7 +5,7 @@ use std::sync::Arc;
 use weirline_codec::CloseCode;
 use weirline_connection::{Event as WireEvent, MessageKind};
 use weirline_log::PayloadKind;
-use weirline_resume::{Dial, TextClient};
+use weirline_resume::{Dial, Outgoing, TextClient};
 use weirline_tokio::{Context, Handler, HandlerError};
 
 use crate::shared::{Inner, Shared};
@@ -19,6 +19,8 @@ const SHARED_BYTES_MIN: usize = 4 << 10;
 pub(crate) struct Link {
     shared: Arc<Shared>,
     dial: Dial,
+    /// Taken from the machine, and too large for the room that the connection has.
+    waiting: Option<Outgoing>,
     /// Reading has stopped because the application is slow.
     paused: bool,
     closed: bool,
@@ -29,8 +31,30 @@ impl Link {
         Self {
             shared,
             dial,
+            waiting: None,
             paused: false,
             closed: false,
+        }
+    }
+
+    /// Sends what the machine has, as far as the connection has room.
+    fn transmit(&mut self, cx: &mut Context<'_>, inner: &mut Inner) {
+        while cx.send_capacity() > 0 && cx.is_open() {
+            let Some(message) = self.waiting.take().or_else(|| inner.machine.poll_transmit()) else {
+                return;
+            };
+            if !cx.connection().has_room(message.len()) {
+                self.waiting = Some(message);
+                return;
+            }
+            let kind = match message.kind {
+                PayloadKind::Text => MessageKind::Text,
+                PayloadKind::Binary => MessageKind::Binary,
+            };
+            // Only a connection that is ending refuses: what was not sent is sent on the next one.
+            if cx.send_shared(kind, &message.prefix, message.payload).is_err() {
+                return;
+            }
         }
     }
 
@@ -112,18 +136,7 @@ impl Handler for Link {
             self.paused = false;
             cx.set_reading(true);
         }
-        while cx.send_capacity() > 0
-            && let Some(message) = inner.machine.poll_transmit()
-        {
-            let kind = match message.kind {
-                PayloadKind::Text => MessageKind::Text,
-                PayloadKind::Binary => MessageKind::Binary,
-            };
-            // Only a connection that is ending refuses: what was not sent is sent on the next one.
-            if cx.send_shared(kind, &message.prefix, message.payload).is_err() {
-                break;
-            }
-        }
+        self.transmit(cx, &mut inner);
         self.close(cx, &mut inner);
         Ok(())
     }

@@ -99,6 +99,27 @@ fn r24_a_full_outbox_makes_publishers_wait_in_order_or_fails() {
 }
 
 #[test]
+fn a_large_message_behind_many_small_ones_waits_for_room_on_the_connection() {
+    world(async {
+        let mut net = Net::new();
+        let (client, _events, _driver) = start(&net, publisher(), &TestStore::default()).await;
+        // Small ones cost the connection more than their payload, so that the large one fits into the outbox, but not
+        // into what the connection takes at once.
+        for _ in 0..1000 {
+            client.publish("x").await.expect("room");
+        }
+        let large = "y".repeat((1 << 20) - 2000);
+        client.publish(large.as_str()).await.expect("room");
+        let (mut peer, _) = net.opening().await;
+        peer.say("RESUME_FROM:0").await;
+        for n in 1..=1000 {
+            peer.expect(&format!("{n}:x")).await;
+        }
+        peer.expect(&format!("1001:{large}")).await;
+    });
+}
+
+#[test]
 fn r15_a_message_that_no_server_takes_is_refused_at_once() {
     world(async {
         let net = Net::new();
