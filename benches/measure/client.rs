@@ -16,6 +16,10 @@ const HEAD_BYTES_MAX: usize = 4096;
 impl Client {
     /// Connects from the `source`-th loopback address, so that the ports of one do not run out.
     pub(crate) fn connect(server: SocketAddr, source: u8) -> Outcome<Self> {
+        Self::connect_to(server, source, "/echo")
+    }
+
+    pub(crate) fn connect_to(server: SocketAddr, source: u8, path: &str) -> Outcome<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, source.max(1)), 0)).into())?;
         socket.connect(&server.into())?;
@@ -24,7 +28,7 @@ impl Client {
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         write!(
             stream,
-            "GET /echo HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {server}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )?;
         let mut head = Vec::new();

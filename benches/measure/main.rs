@@ -34,6 +34,8 @@ enum What {
         server: Server,
         #[arg(long, default_value_t = 10_000)]
         connections: usize,
+        #[arg(long, value_enum, default_value = "echo")]
+        kind: idle::Kind,
     },
     /// Floods and lies: memory must stay where it is
     Attacks(Server),
@@ -57,7 +59,8 @@ fn main() -> ExitCode {
         What::Idle {
             server: Server { server },
             connections,
-        } => idle::run(&server, connections),
+            kind,
+        } => idle::run(&server, connections, kind),
         What::Attacks(Server { server }) => attacks::run(&server),
         What::Pipe => pipe::compare(),
         What::PipeOnce { mebibytes } => pipe::once(mebibytes),

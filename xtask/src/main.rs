@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | tidy | sim | clients`.
+//! The project's own commands: `cargo xtask test | tidy | sim | clients | measure`.
 //!
 //! Nothing here depends on a crate of the workspace, so that `cargo xtask` builds in seconds and
 //! still runs when the crates do not compile.
@@ -10,6 +10,7 @@
 
 mod clients;
 mod fuzz;
+mod measure;
 mod mutants;
 mod process;
 mod sim;
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Clients written by others, cut by a proxy, against the release binary
     Clients(clients::Options),
+    /// System calls, memory, resistance to floods, instructions: measured on the real server, each beside its bar
+    Measure(measure::Options),
     /// Type-checks the fuzz targets
     FuzzCheck,
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Tidy => report(tidy::run(&workspace)),
         Command::Sim { arguments } => sim::run(&workspace, &arguments),
         Command::Clients(options) => report(clients::run(&workspace, &options)),
+        Command::Measure(options) => report(measure::run(&workspace, &options)),
         Command::FuzzCheck => report(fuzz::check(&workspace)),
     }
 }

@@ -17,6 +17,9 @@ use crate::workspace::Workspace;
 
 const SCENARIOS: &[&str] = &["smoke", "partition"];
 
+/// A bug may hang the simulator itself, which none of its oracles can see.
+const LIMIT: Duration = Duration::from_secs(900);
+
 #[derive(Parser)]
 #[command(name = "cargo xtask sim mutants", bin_name = "cargo xtask sim mutants")]
 struct Options {
@@ -239,7 +242,11 @@ impl<'w> Laboratory<'w> {
                 "--seeds",
                 &seeds.to_string(),
             ]);
-            let (status, output) = run.capture()?;
+            let file = self.target.with_file_name("output.txt");
+            let (status, output) = match run.capture_within(LIMIT, &file) {
+                Ok(ended) => ended,
+                Err(error) => return Ok(Verdict::Broken(error)),
+            };
             let verdict = verdict_of(scenario, status.code(), &output);
             if verdict == Verdict::Survived {
                 continue;

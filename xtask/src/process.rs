@@ -3,7 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const POLL: Duration = Duration::from_millis(20);
 
 /// A command line; its `Display` can be pasted into a shell.
 #[derive(Debug, Clone)]
@@ -74,6 +77,52 @@ impl Run {
         Ok((output.status, text))
     }
 
+    /// Like [`Run::check`], but a program that is not done within `limit` is killed and is an error.
+    pub(crate) fn check_within(&self, limit: Duration) -> Result<(), String> {
+        let child = self.command().spawn().map_err(|error| self.not_started(&error))?;
+        let status = self.wait_within(child, limit)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("`{self}` ended with {status}"))
+        }
+    }
+
+    /// Like [`Run::capture`] by way of a file, but a program that is not done within `limit` is killed and is an error.
+    pub(crate) fn capture_within(
+        &self,
+        limit: Duration,
+        file: &Path,
+    ) -> Result<(ExitStatus, String), String> {
+        let failed = |error: std::io::Error| format!("{}: {error}", file.display());
+        let output = std::fs::File::create(file).map_err(failed)?;
+        let child = self
+            .command()
+            .stdin(Stdio::null())
+            .stderr(output.try_clone().map_err(failed)?)
+            .stdout(output)
+            .spawn()
+            .map_err(|error| self.not_started(&error))?;
+        let status = self.wait_within(child, limit)?;
+        let output = std::fs::read(file).map_err(failed)?;
+        Ok((status, String::from_utf8_lossy(&output).into_owned()))
+    }
+
+    fn wait_within(&self, mut child: Child, limit: Duration) -> Result<ExitStatus, String> {
+        let started = Instant::now();
+        loop {
+            match child.try_wait().map_err(|error| format!("`{self}`: {error}"))? {
+                Some(status) => return Ok(status),
+                None if started.elapsed() < limit => std::thread::sleep(POLL),
+                None => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(format!("`{self}` was not done after {} s", limit.as_secs()));
+                }
+            }
+        }
+    }
+
     /// Like [`Run::check`] without showing the output, unless it failed.
     pub(crate) fn check_quietly(&self) -> Result<String, String> {
         let (status, text) = self.capture()?;
@@ -139,6 +188,27 @@ mod tests {
             .check()
             .unwrap_err();
         assert!(error.contains("weirline-no-such-tool"), "{error}");
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_ended() {
+        let hang = Run::new("sleep", Path::new(".")).args(["60"]);
+        let error = hang.check_within(Duration::from_millis(100)).unwrap_err();
+        assert!(error.contains("sleep 60"), "{error}");
+        assert!(
+            Run::new("true", Path::new("."))
+                .check_within(Duration::from_secs(60))
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn what_a_command_wrote_is_kept_in_order() {
+        let file = std::env::temp_dir().join(format!("weirline-output-{}", std::process::id()));
+        let run = Run::new("sh", Path::new(".")).args(["-c", "echo one; echo two >&2; exit 3"]);
+        let (status, text) = run.capture_within(Duration::from_secs(60), &file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((status.code(), text.as_str()), (Some(3), "one\ntwo\n"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::mutants;
 use crate::process::Run;
@@ -16,6 +17,9 @@ const HARNESS_FAILED: u8 = 5;
 
 /// Seeds per scenario in `cargo xtask test`: enough to meet every case that a run must meet, few enough to wait for.
 const SHORT_SEEDS: &str = "100";
+
+/// A simulator that hangs must not hang everything.
+const SHORT_LIMIT: Duration = Duration::from_secs(900);
 
 /// Builds, then forwards arguments and exit code; `sim mutants` is ours.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> ExitCode {
@@ -42,7 +46,7 @@ pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
     let program = build(workspace.root(), &target(workspace), true)?;
     Run::new(program, workspace.root())
         .args(["run", "--seeds", SHORT_SEEDS])
-        .check()
+        .check_within(SHORT_LIMIT)
 }
 
 /// A target directory of its own: the flag would rebuild everything in the shared one, back and forth.
