@@ -30,8 +30,6 @@ pub(crate) struct Output {
     control: ControlLane,
     /// The encoded Close frame: goes out last.
     close: Option<Bytes>,
-    /// Whether the transport has taken a part of the Close frame.
-    close_begun: bool,
 }
 
 #[derive(Debug)]
@@ -71,7 +69,6 @@ impl Output {
             in_hand: None,
             control: ControlLane::default(),
             close: None,
-            close_begun: false,
         }
     }
 
@@ -220,9 +217,9 @@ impl Output {
         self.close.is_some()
     }
 
-    /// Whether the Close frame stands behind messages: control frames may go out before it.
+    /// Whether the Close frame stands behind messages, so that none of its bytes is sent: control frames may go before it.
     pub(crate) fn close_waits_for_data(&self) -> bool {
-        !self.close_begun && self.close.is_some() && self.data_bytes() > 0
+        self.close.is_some() && self.data_bytes() > 0
     }
 
     /// Bytes of messages that wait or are in hand.
@@ -343,7 +340,6 @@ impl Output {
         {
             let step = left.min(close.len());
             close.advance(step);
-            self.close_begun = true;
             left -= step;
             if close.is_empty() {
                 self.close = None;

@@ -376,6 +376,45 @@ fn the_stream_ends_without_a_close() {
 }
 
 #[test]
+fn a_client_leaves_the_end_of_the_stream_to_the_server() {
+    // RFC 6455 §7.1.1
+    for (role, first) in [(Role::Server, true), (Role::Client, false)] {
+        for steps in [
+            &[PeerClose(None), Flush][..],
+            &[Close(1000), Flush, PeerClose(None)],
+        ] {
+            let mut now = start();
+            let mut connection = connection(role, &config(|_| {}), now);
+            for next in steps {
+                assert!(!connection.poll_shutdown(), "the closing handshake goes before");
+                step(&mut connection, role, &mut now, *next);
+            }
+            assert_eq!(connection.poll_shutdown(), first, "{role:?} {steps:?}");
+            connection.handle_eof(now);
+            assert!(connection.poll_shutdown());
+        }
+    }
+}
+
+#[test]
+fn flushing_has_a_limit_once_nobody_listens() {
+    // `close_timeout` is shorter than the write-stall timer, which would say something else.
+    check(
+        &ROLES,
+        &[Queue, Close(1000), Eof, Deadline],
+        &[],
+        &ended(None, None, false, Cause::EndOfStream),
+    );
+    let cause = weirline_codec::HeaderError::ReservedOpCode(0xF);
+    check(
+        &ROLES,
+        &[Queue, Drip, Close(1000), PeerError, Deadline],
+        &[],
+        &ended(None, None, false, Cause::Protocol(ProtocolError::Header(cause))),
+    );
+}
+
+#[test]
 fn failures_say_so_and_outlast_what_comes_after() {
     let protocol = |sent| {
         let cause = weirline_codec::HeaderError::ReservedOpCode(0xF);
@@ -450,20 +489,4 @@ fn abort_ends_at_once_in_every_state() {
     for (steps, wire, expect) in before {
         check(&ROLES, &[steps, &[Abort]].concat(), wire, &expect);
     }
-}
-
-#[test]
-fn the_reason_goes_out_and_is_cut_to_fit() {
-    for (reason, expect) in [("", ""), ("going", "going")] {
-        let now = start();
-        let mut connection = connection(Role::Server, &config(|_| {}), now);
-        connection.close(now, code(1001), reason);
-        let frames = parse(Role::Server, &drain(&mut connection, now));
-        assert_eq!(frames[0].payload, close_payload(1001, expect.as_bytes()));
-    }
-    let now = start();
-    let mut connection = connection(Role::Client, &config(|_| {}), now);
-    connection.fail_with(now, code(4000), &"€".repeat(1000));
-    let frames = parse(Role::Client, &drain(&mut connection, now));
-    assert_eq!(frames[0].payload, close_payload(4000, "€".repeat(41).as_bytes()));
 }

@@ -319,6 +319,32 @@ fn a_million_pings_unread_cost_a_constant() {
 }
 
 #[test]
+fn a_pong_that_is_partly_sent_is_not_replaced() {
+    for taken in [1, 126, 127, 128, 63 * 127 + 1] {
+        let now = start();
+        let mut connection = connection(Role::Server, &config(|_| {}), now);
+        let ping = |n: u8| frame(Role::Server, FIN | PING, &[n; 125]);
+        for n in 0..64 {
+            feed(&mut connection, now, &ping(n));
+        }
+        let mut wire = take(&mut connection, now, taken);
+        for n in 64..200 {
+            feed(&mut connection, now, &ping(n));
+        }
+        wire.extend(drain(&mut connection, now));
+        let pongs: Vec<u8> = parse(Role::Server, &wire)
+            .iter()
+            .map(|frame| frame.payload[0])
+            .collect();
+        assert!(pongs.is_sorted());
+        // What was begun goes out in its place, and the last ping has its answer.
+        let begun = u8::try_from(taken.div_ceil(127)).unwrap();
+        assert!((0..begun).all(|n| pongs.contains(&n)), "{taken}: {pongs:?}");
+        assert_eq!(pongs.last(), Some(&199));
+    }
+}
+
+#[test]
 fn a_peer_that_reads_drop_by_drop_and_guesses_our_pings_costs_a_constant() {
     let mut now = start();
     let config = config(|config| config.write_stall_timeout = 100 * SECOND);

@@ -231,8 +231,6 @@ impl World {
     }
 
     fn peer(&mut self, bytes: &[u8]) {
-        let frames = parse_prefix(self.role, &self.wire).0;
-        let our_close = frames.iter().any(|frame| frame.opcode == CLOSE);
         let open = self.connection.is_open();
         for seen in feed(&mut self.connection, self.now, bytes) {
             assert!(self.connection.poll_end().is_none(), "an end, and then {seen:?}");
@@ -244,7 +242,6 @@ impl World {
                 other => panic!("{other:?}"),
             }
         }
-        assert!(!our_close || !self.connection.is_open());
     }
 
     fn bounds(&self) {
@@ -341,7 +338,7 @@ fn wait_for_end_if_none(connection: &mut Connection) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn the_wire_is_right_whatever_happens(
@@ -360,7 +357,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     /// Two connections that talk to each other through any cuts: what one accepts, the other tells, and both end well.
     #[test]

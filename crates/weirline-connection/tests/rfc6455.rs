@@ -401,3 +401,19 @@ fn our_own_messages_are_legal_utf8_or_refused() {
         assert_eq!(messages(&frames), [(TEXT, "€".as_bytes().to_vec())]);
     }
 }
+
+#[test]
+fn the_reason_goes_out_and_is_cut_to_fit() {
+    for (reason, expect) in [("", ""), ("going", "going")] {
+        let now = start();
+        let mut connection = connection(Role::Server, &config(|_| {}), now);
+        connection.close(now, code(1001), reason);
+        let frames = parse(Role::Server, &drain(&mut connection, now));
+        assert_eq!(frames[0].payload, close_payload(1001, expect.as_bytes()));
+    }
+    let now = start();
+    let mut connection = connection(Role::Client, &config(|_| {}), now);
+    connection.fail_with(now, code(4000), &"€".repeat(1000));
+    let frames = parse(Role::Client, &drain(&mut connection, now));
+    assert_eq!(frames[0].payload, close_payload(4000, "€".repeat(41).as_bytes()));
+}
