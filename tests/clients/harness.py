@@ -77,6 +77,18 @@ async def publish(settings: Settings, name: str, stream: str) -> Result:
     return await through_proxy(settings, name, PUBLISHERS[name], stream, arguments, volume, "up")
 
 
+async def both(settings: Settings, stream: str) -> Result:
+    """A publisher that subscribes to what it publishes, on one connection, through a cutting proxy."""
+    name, size = "both websockets", len(settings.lines)
+    volume = plan.Volume(up=volume_of(settings, header=6), down=volume_of(settings, header=2))
+    out = settings.work / f"{name.replace(' ', '-')}-{stream}.txt"
+    arguments = [str(settings.work / "lines.txt"), str(settings.window), str(size), str(out), str(settings.ack_every)]
+    result = await through_proxy(settings, name, "both_websockets.py", stream, arguments, volume, "up")
+    if out.exists():
+        result.problems += judge.received(str(out), settings.lines)
+    return result
+
+
 async def fresh(settings: Settings, stream: str) -> Result:
     """A subscriber from 0, not cut, after the publisher is done: what does the log hold?"""
     name = f"log of {stream}"

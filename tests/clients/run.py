@@ -68,16 +68,18 @@ class Server:
 
 
 async def run(settings: Settings, only: str) -> list[harness.Result]:
-    """One stream with every subscriber at work while the first publisher fills it, one stream for the other."""
+    """One stream with every subscriber at work while the first publisher fills it, one for the second publisher, and one
+    for a client that publishes and subscribes."""
     first, second = harness.PUBLISHERS
     names = [name for name in harness.SUBSCRIBERS if only in name]
     work = [harness.subscribe(settings, name, "lines-1") for name in names]
     work += [harness.publish(settings, first, "lines-1"), harness.publish(settings, second, "lines-2")]
+    work += [harness.both(settings, "lines-3")]
     progress = asyncio.create_task(show_progress(settings, time.monotonic()))
     try:
         results = await asyncio.gather(*work)
         if not settings.failed.is_set():
-            results += await asyncio.gather(harness.fresh(settings, "lines-1"), harness.fresh(settings, "lines-2"))
+            results += await asyncio.gather(*(harness.fresh(settings, f"lines-{number}") for number in (1, 2, 3)))
     finally:
         progress.cancel()
     return results
@@ -86,7 +88,7 @@ async def run(settings: Settings, only: str) -> list[harness.Result]:
 async def show_progress(settings: Settings, started: float) -> None:
     while True:
         await asyncio.sleep(10)
-        sizes = {path.stem: path.read_bytes().count(b"\n") for path in settings.work.glob("sub-*.txt")}
+        sizes = {path.stem: path.read_bytes().count(b"\n") for path in settings.work.glob("*-lines-?.txt")}
         print(f"after {time.monotonic() - started:.0f} s of at most {settings.deadline:.0f}: {sizes}", flush=True)
 
 

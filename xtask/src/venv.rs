@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::process::Run;
 use crate::workspace::Workspace;
 
+const PYTHON_CHECK: &str =
+    "import sys; sys.exit(None if sys.version_info >= (3, 11) else 'Python 3.11 or later is needed')";
+
 /// The interpreters, with their packages in place.
 pub(crate) struct Installed {
     pub(crate) python: PathBuf,
@@ -30,8 +33,15 @@ fn python(root: &Path, clients: &Path, target: &Path) -> Result<PathBuf, String>
     let venv = target.join("venv");
     let python = venv.join("bin/python");
     let pins = read(&clients.join("requirements.txt"))?;
+    if !python.exists() {
+        // Never installed, or the interpreter that it links to is gone.
+        let _ = std::fs::remove_dir_all(&venv);
+    }
     once(&venv, &pins, || {
         println!("installing the Python clients into {}", venv.display());
+        Run::new("python3", root)
+            .args(["-c", PYTHON_CHECK])
+            .check_quietly()?;
         Run::new("python3", root)
             .args(["-m", "venv", "--clear"])
             .args([&venv])
