@@ -26,8 +26,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
             "weirline-benches",
         ])
         .check()?;
-    let server = Workspace::binary(&workspace.target(), "release", "weirline");
-    let measure = Workspace::binary(&workspace.target(), "release", "measure");
+    let server = Workspace::binary(workspace.target(), "release", "weirline");
+    let measure = Workspace::binary(workspace.target(), "release", "measure");
     let named = options.what.iter().map(String::as_str);
     let what: Vec<&str> = if options.what.is_empty() {
         ALL.to_vec()
