@@ -216,6 +216,30 @@ fn far_over_the_limit_sockets_are_dropped() {
     });
 }
 
+/// A lack of descriptors passes: the server waits between its attempts, and serves again soon after.
+#[test]
+fn accepting_backs_off_and_recovers() {
+    run(async {
+        let server = Server::start(Config {
+            workers: 1,
+            ..config()
+        });
+        let _first = Socket::open(&server, "/echo").await;
+        server.exhausted.is.set(true);
+        // The worker is inside `accept` already: it fails from the next call on.
+        let _second = Socket::open(&server, "/echo").await;
+        sleep(Duration::from_secs(10)).await;
+        let asked = server.exhausted.asked.get();
+        assert!((20..=30).contains(&asked), "{asked}");
+        server.exhausted.is.set(false);
+        let begun = Instant::now();
+        let mut socket = Socket::open(&server, "/echo").await;
+        socket.send("x").await;
+        socket.expect(&["x"]).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    });
+}
+
 /// R4.
 #[test]
 fn the_validation_hook_refuses_and_adds_headers() {

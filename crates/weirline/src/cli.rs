@@ -60,8 +60,12 @@ pub(crate) struct ServeArgs {
         env = "WEIRLINE_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
-    /// Allow pages of this origin, written as browsers do: https://app.example. Repeatable; none by default
-    #[arg(long = "origin", value_name = "ORIGIN")]
+    /// The allowed origins.
+    #[arg(
+        long = "origin",
+        value_name = "ORIGIN",
+        help = "Allow pages of this origin, written as browsers do: https://app.example. Repeatable; none by default"
+    )]
     pub(crate) origins: Vec<String>,
     /// Serve /echo, which sends everything back
     #[arg(long)]

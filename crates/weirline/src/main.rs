@@ -1,5 +1,7 @@
 //! `weirline`: the server, and a resumable client for the shell.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod logging;
 mod publish;

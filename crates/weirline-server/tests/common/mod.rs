@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,13 +20,27 @@ use weirline_tokio::{
 };
 
 /// Gives out the far ends of pipes.
-pub(crate) struct Pipes(Mutex<mpsc::Receiver<DuplexStream>>);
+pub(crate) struct Pipes {
+    dialled: Mutex<mpsc::Receiver<DuplexStream>>,
+    exhausted: Rc<Exhausted>,
+}
+
+/// Lets the listener fail as it does when there are no descriptors left, and counts how often it was asked.
+#[derive(Default)]
+pub(crate) struct Exhausted {
+    pub(crate) is: Cell<bool>,
+    pub(crate) asked: Cell<u32>,
+}
 
 impl Listener for Pipes {
     type Stream = DuplexStream;
 
     async fn accept(&self) -> io::Result<(DuplexStream, SocketAddr)> {
-        match self.0.lock().await.recv().await {
+        if self.exhausted.is.get() {
+            self.exhausted.asked.set(self.exhausted.asked.get() + 1);
+            return Err(io::Error::other("too many open files"));
+        }
+        match self.dialled.lock().await.recv().await {
             Some(stream) => Ok((stream, ([127, 0, 0, 1], 1).into())),
             None => std::future::pending().await,
         }
@@ -46,6 +60,7 @@ pub(crate) struct Server {
     stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
     task: Rc<RefCell<Option<Serving>>>,
     pub(crate) log: MemoryReader,
+    pub(crate) exhausted: Rc<Exhausted>,
 }
 
 pub(crate) fn config() -> Config {
@@ -66,7 +81,11 @@ impl Server {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let listener = Pipes(Mutex::new(dialled));
+        let exhausted = Rc::<Exhausted>::default();
+        let listener = Pipes {
+            dialled: Mutex::new(dialled),
+            exhausted: Rc::clone(&exhausted),
+        };
         let task = spawn_local(serve(
             config,
             listener,
@@ -80,6 +99,7 @@ impl Server {
             stop: Rc::new(RefCell::new(Some(stop))),
             task: Rc::new(RefCell::new(Some(task))),
             log,
+            exhausted,
         }
     }
 
