@@ -93,10 +93,13 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
     /// Cancellation: dropping the future cuts the connection without a closing handshake. What the store has is
     /// enough for another client to go on.
     pub async fn run(mut self) -> Result<(), ClientError> {
-        let span = tracing::info_span!("client", url = %self.settings.request.url());
+        let url = self.settings.request.url().to_string();
+        // A query may hold a credential.
+        let span = tracing::info_span!("client", url = url.split('?').next());
         async {
             let mut why = self.drive().await;
-            if !matches!(why, ClientError::Store(_))
+            // After a takeover the store may already be the other holder's, with a higher attach number.
+            if !matches!(why, ClientError::Store(_) | ClientError::Superseded)
                 && let Err(error) = self.save().await
             {
                 why = error.into();

@@ -140,3 +140,63 @@ impl EventQueue {
 fn charge(event: &Event) -> usize {
     EVENT_OVERHEAD + event.payload_len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::LinkState;
+
+    fn drain(queue: &mut EventQueue) -> Vec<Event> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    fn waiting(attempt: u32) -> Event {
+        Event::Link(LinkState::Waiting {
+            attempt,
+            delay: std::time::Duration::ZERO,
+        })
+    }
+
+    #[test]
+    fn acknowledgements_take_one_place_and_overtake() {
+        let mut queue = EventQueue::new(EventLimits::default());
+        queue.push(Event::Continued);
+        for ticket in [1, 3, 2] {
+            queue.push(Event::Acked(Ticket(ticket)));
+        }
+        assert_eq!(drain(&mut queue), [Event::Acked(Ticket(3)), Event::Continued]);
+    }
+
+    #[test]
+    fn only_link_states_are_dropped_and_only_the_oldest() {
+        let mut queue = EventQueue::new(EventLimits::default());
+        queue.push(Event::Continued);
+        for attempt in 0..1000 {
+            queue.push(waiting(attempt));
+        }
+        assert!(!queue.is_full(), "states are not charged");
+        queue.push(Event::SessionRenewed);
+        let events = drain(&mut queue);
+        assert_eq!(events.len(), STATES_MAX + 2);
+        assert_eq!((&events[0], &events[1]), (&Event::Continued, &waiting(744)));
+        assert_eq!(events.last(), Some(&Event::SessionRenewed));
+        assert_eq!(queue.depth(), (0, 0));
+    }
+
+    #[test]
+    fn a_full_queue_has_room_again_at_half() {
+        let mut queue = EventQueue::new(EventLimits {
+            messages: 4,
+            bytes: 1 << 20,
+        });
+        for _ in 0..4 {
+            assert!(!queue.is_full());
+            queue.push(Event::Continued);
+        }
+        assert!(queue.is_full() && !queue.has_room());
+        queue.pop();
+        assert!(!queue.is_full() && !queue.has_room());
+        queue.pop();
+        assert!(queue.has_room());
+    }
+}

@@ -197,6 +197,8 @@ fn i12_a_higher_attach_supersedes_a_live_holder() {
             ends.await.expect("no panic"),
             Err(ClientError::Superseded)
         ));
+        // The one that was superseded leaves the store to its successor.
+        assert_eq!(store.last().expect("saved").attach.get(), 2);
         other.publish("won").await.expect("taken");
         other.flush().await.expect("acknowledged");
         assert_eq!(log(&server), ["first", "won"]);
