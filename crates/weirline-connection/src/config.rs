@@ -33,8 +33,8 @@ pub struct Config {
     /// How long the application may refuse to read before the connection ends with 1008. While it does, ping timeouts
     /// are suspended. Default 60 s.
     pub pause_max: Duration,
-    /// What may wait to be sent: messages, and bytes with 40 of overhead each. An empty queue takes one message of any
-    /// size. Default 5000 messages and 1 MiB (R9).
+    /// What may wait to be sent: messages, and bytes with 40 of overhead each. A queue below the send window takes one
+    /// message of any size. Default 5000 messages and 1 MiB (R9).
     pub send_queue: QueueLimits,
     /// What happens when the send queue is full, and how long a message may wait in it (R16, R20). Default: break after
     /// 2 s.
@@ -45,8 +45,12 @@ pub struct Config {
     /// Messages over this length are sent in fragments of this length, so that pings and pongs can go in between
     /// (R8). Default 64 KiB; at least 126.
     pub fragment_bytes: usize,
-    /// How long the socket may accept nothing although something waits. Default 10 s.
+    /// How long the socket may accept nothing although something waits, or less than
+    /// [`write_progress_bytes_min`](Self::write_progress_bytes_min). Default 10 s.
     pub write_stall_timeout: Duration,
+    /// How many bytes the socket must accept within [`write_stall_timeout`](Self::write_stall_timeout), or all that waits:
+    /// a peer that takes a byte now and then would otherwise hold what is sent to it for ever. Default 1 KiB.
+    pub write_progress_bytes_min: usize,
     /// How long the peer may take to answer a Close. Default 5 s.
     pub close_timeout: Duration,
     /// How long the end of the peer's bytes (FIN) is waited for once both sides have closed (R23). Default 2 s.
@@ -85,6 +89,7 @@ impl Default for Config {
             send_window_bytes: 64 << 10,
             fragment_bytes: 64 << 10,
             write_stall_timeout: Duration::from_secs(10),
+            write_progress_bytes_min: 1 << 10,
             close_timeout: Duration::from_secs(5),
             eof_timeout: Duration::from_secs(2),
         }

@@ -30,8 +30,10 @@ pub struct Connection {
     keepalive: Keepalive,
     closing: Closing,
     control_rate: RateBudget,
-    /// Since when something waits and the transport has taken nothing.
+    /// Since when something waits and the transport has taken less than it must.
     stalled_since: Option<Instant>,
+    /// What it has taken since then, in bytes.
+    taken_since: usize,
     /// Since when the application does not read.
     paused_since: Option<Instant>,
 }
@@ -81,11 +83,12 @@ impl Connection {
     fn new(config: Arc<Config>, mask: Option<MaskSource>, now: Instant) -> Self {
         Self {
             receiver: Receiver::new(mask.is_none()),
-            output: Output::new(config.send_queue, config.send_strategy),
+            output: Output::new(config.send_queue, config.send_strategy, config.send_window_bytes),
             keepalive: Keepalive::new(config.ping_interval, config.ping_timeout, now),
             closing: Closing::new(),
             control_rate: RateBudget::new(config.control_rate, now),
             stalled_since: None,
+            taken_since: 0,
             paused_since: None,
             config,
             mask,
@@ -166,7 +169,13 @@ impl Connection {
     /// Where that is more than was given.
     pub fn handle_transmitted(&mut self, now: Instant, bytes: usize) -> Transmitted {
         let progress = self.output.advance(now, bytes);
-        if bytes > 0 {
+        if bytes > 0 && self.stalled_since.is_some_and(|since| now >= since + BLOCKED_MIN) {
+            // The transport takes bytes again after it was blocked: so the peer's end of it acknowledges what it gets, and the
+            // pong may well stand behind all that.
+            self.keepalive.heard(now);
+        }
+        self.taken_since = self.taken_since.saturating_add(bytes);
+        if self.taken_since >= self.config.write_progress_bytes_min {
             self.stalled_since = None;
         }
         self.settle(now);
@@ -420,8 +429,9 @@ impl Connection {
     fn settle(&mut self, now: Instant) {
         if self.output.is_empty() {
             self.stalled_since = None;
-        } else {
-            self.stalled_since.get_or_insert(now);
+        } else if self.stalled_since.is_none() {
+            self.stalled_since = Some(now);
+            self.taken_since = 0;
         }
         let flushed = if self.closing.close_sent() {
             !self.output.close_pending()
@@ -489,6 +499,9 @@ impl Connection {
         self.mask.as_mut().map(|mask| MaskKey::new(mask()))
     }
 }
+
+/// Output that has waited this long was blocked by the transport, not by the driver's turn.
+const BLOCKED_MIN: Duration = Duration::from_millis(100);
 
 /// Below this length a fragment's header would cost more than it is worth, and lengths would have two forms.
 const FRAGMENT_BYTES_MIN: usize = 126;

@@ -60,9 +60,10 @@ const MESSAGE_OVERHEAD_BYTES: usize = 40;
 const COPIED_BYTES_MAX: usize = 8 << 10;
 
 impl Output {
-    pub(crate) fn new(limits: QueueLimits, strategy: Strategy) -> Self {
+    /// While less than `window` bytes are queued, one message of any size is taken.
+    pub(crate) fn new(limits: QueueLimits, strategy: Strategy, window: usize) -> Self {
         Self {
-            queue: BoundedQueue::new(limits, strategy),
+            queue: BoundedQueue::new(limits, strategy).any_size_below(window),
             large_queued: 0,
             arena: BytesMut::new(),
             inline_rest: 0,

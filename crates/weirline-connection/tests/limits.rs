@@ -347,7 +347,10 @@ fn a_pong_that_is_partly_sent_is_not_replaced() {
 #[test]
 fn a_peer_that_reads_drop_by_drop_and_guesses_our_pings_costs_a_constant() {
     let mut now = start();
-    let config = config(|config| config.write_stall_timeout = 100 * SECOND);
+    let config = config(|config| {
+        config.write_stall_timeout = 100 * SECOND;
+        config.write_progress_bytes_min = 1;
+    });
     let mut connection = connection(Role::Server, &config, now);
     let ping = frame(Role::Server, FIN | PING, &[b'x'; 125]);
     feed(&mut connection, now, &ping.repeat(64));

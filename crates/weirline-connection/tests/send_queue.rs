@@ -483,3 +483,20 @@ fn the_headers_of_all_fragments_are_part_of_what_a_message_costs() {
         }
     }
 }
+
+/// A producer that respects the send window never meets the byte bound, whatever the size of its messages.
+#[test]
+fn below_the_window_one_message_of_any_size_is_taken() {
+    for strategy in [Strategy::BREAK, Strategy::Pause, Strategy::DropOldest] {
+        let config = config(|config| config.send_strategy = strategy);
+        let now = start();
+        let mut connection = connection(Role::Server, &config, now);
+        for payload in [&[1; 16][..], &[2; 8 << 20]] {
+            assert!(connection.send_capacity() > 0);
+            let sent = connection.send(now, MessageKind::Binary, payload).unwrap();
+            assert_eq!(sent.dropped.messages, 0, "{strategy:?}");
+        }
+        assert_eq!(connection.send_capacity(), 0);
+        assert!(!connection.has_room(1));
+    }
+}

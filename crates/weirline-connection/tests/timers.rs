@@ -238,3 +238,66 @@ fn the_longest_durations_mean_never() {
     drain(&mut connection, start + SECOND);
     assert_eq!(connection.poll_timeout(), None);
 }
+
+/// A peer that takes a byte now and then must not hold what waits for it for ever, open or closing.
+#[test]
+fn a_transport_that_only_drips_is_given_up() {
+    for close in [false, true] {
+        let (mut connection, start) = server(|config| {
+            config.ping_interval = None;
+            config.send_strategy = Strategy::Pause;
+        });
+        let _ = connection
+            .send(start, MessageKind::Binary, &[7; 1 << 20])
+            .unwrap();
+        if close {
+            connection.close(start, CloseCode::GOING_AWAY, "");
+        }
+        let mut now = start;
+        while connection.poll_end().is_none() {
+            now += 3 * SECOND;
+            assert!(now < start + 60 * SECOND, "closing: {close}");
+            advance_to(&mut connection, now);
+            let _ = take(&mut connection, now, 1);
+        }
+        assert_eq!(cause(&connection), Some(Cause::WriteStalled), "closing: {close}");
+    }
+}
+
+/// What is slow but moves is not given up: 1 KiB per 10 s is the least.
+#[test]
+fn a_slow_transport_that_moves_is_kept() {
+    let (mut connection, start) = server(|config| {
+        config.ping_interval = None;
+        config.send_strategy = Strategy::Pause;
+    });
+    let _ = connection
+        .send(start, MessageKind::Binary, &[7; 64 << 10])
+        .unwrap();
+    let mut now = start;
+    while connection.wants_transmit() {
+        now += 9 * SECOND;
+        advance_to(&mut connection, now);
+        assert_eq!(connection.poll_end(), None);
+        let _ = take(&mut connection, now, 1024);
+    }
+}
+
+/// A ping stands behind what the kernel holds. That a blocked transport takes more proves that the peer acknowledges.
+#[test]
+fn a_slow_reader_of_bulk_data_is_not_called_dead() {
+    let (mut connection, start) = server(|config| config.send_strategy = Strategy::Pause);
+    let _ = connection
+        .send(start, MessageKind::Binary, &[7; 8 << 20])
+        .unwrap();
+    let mut now = start;
+    while now < start + 80 * SECOND {
+        now += SECOND;
+        advance_to(&mut connection, now);
+        assert_eq!(connection.poll_end(), None, "after {:?}", now - start);
+        let _ = take(&mut connection, now, 64 << 10);
+    }
+    // When it stops taking anything, it is found dead all the same.
+    advance_to(&mut connection, now + 11 * SECOND);
+    assert!(connection.poll_end().is_some() || !connection.is_open());
+}

@@ -94,6 +94,7 @@ pub struct BoundedQueue<T> {
     bytes: usize,
     limits: QueueLimits,
     strategy: Strategy,
+    any_size_below: usize,
     counters: Counters,
 }
 
@@ -113,8 +114,17 @@ impl<T> BoundedQueue<T> {
             bytes: 0,
             limits,
             strategy,
+            any_size_below: 0,
             counters: Counters::default(),
         }
+    }
+
+    /// The same queue, which takes one message of any size not only while it is empty, but while less than `bytes` are
+    /// queued: a producer that waits for such a low mark then never meets the byte bound.
+    #[must_use]
+    pub const fn any_size_below(mut self, bytes: usize) -> Self {
+        self.any_size_below = bytes;
+        self
     }
 
     /// Queues `item`, which weighs `bytes`, or does what the strategy says.
@@ -198,13 +208,12 @@ impl<T> BoundedQueue<T> {
     /// Whether a push of `bytes` would find room, whatever the strategy.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.entries.is_empty()
-            || (self.entries.len() < self.limits.messages
-                && self
-                    .limits
-                    .bytes
-                    .checked_sub(self.bytes)
-                    .is_some_and(|left| bytes <= left))
+        if self.entries.is_empty() {
+            return true;
+        }
+        let left = self.limits.bytes.checked_sub(self.bytes);
+        self.entries.len() < self.limits.messages
+            && (self.bytes < self.any_size_below || left.is_some_and(|left| bytes <= left))
     }
 
     /// Since when the oldest item is queued.
@@ -326,6 +335,28 @@ mod tests {
                 assert!(!queue.has_room(1), "{strategy:?} {limits:?}");
             }
         }
+    }
+
+    #[test]
+    fn below_the_mark_a_queue_takes_one_message_of_any_size() {
+        let now = start();
+        let limits = QueueLimits {
+            messages: 5,
+            bytes: 100,
+        };
+        let mut queue = BoundedQueue::new(limits, Strategy::Pause).any_size_below(50);
+        assert_eq!(queue.push(now, 'a', 49), Push::Queued);
+        assert_eq!(queue.push(now, 'b', 1_000_000), Push::Queued);
+        assert_eq!(queue.push(now, 'c', 1), Push::Full('c'), "one, not two");
+
+        let mut queue = BoundedQueue::new(limits, Strategy::Pause).any_size_below(50);
+        assert_eq!(queue.push(now, 'a', 50), Push::Queued);
+        assert_eq!(queue.push(now, 'b', 51), Push::Full('b'), "not below the mark");
+        assert_eq!(
+            queue.push(now, 'c', 50),
+            Push::Queued,
+            "within the bound all the same"
+        );
     }
 
     /// R20: the guide's code closed connections whose queue was merely empty for two seconds.
