@@ -34,7 +34,7 @@ pub struct Config {
     /// are suspended. Default 60 s.
     pub pause_max: Duration,
     /// What may wait to be sent: messages, and bytes with 40 of overhead each. A queue below the send window takes one
-    /// message of any size. Default 5000 messages and 1 MiB (R9).
+    /// message of any size, and so does an empty one. Default 5000 messages and 1 MiB (R9).
     pub send_queue: QueueLimits,
     /// What happens when the send queue is full, and how long a message may wait in it (R16, R20). Default: break after
     /// 2 s.

@@ -60,10 +60,11 @@ const MESSAGE_OVERHEAD_BYTES: usize = 40;
 const COPIED_BYTES_MAX: usize = 8 << 10;
 
 impl Output {
-    /// While less than `window` bytes are queued, one message of any size is taken.
+    /// While less than `window` bytes are queued, one message of any size is taken; a byte bound below the window rules alone.
     pub(crate) fn new(limits: QueueLimits, strategy: Strategy, window: usize) -> Self {
+        let any_size_below = if window < limits.bytes { window } else { 0 };
         Self {
-            queue: BoundedQueue::new(limits, strategy).any_size_below(window),
+            queue: BoundedQueue::new(limits, strategy).any_size_below(any_size_below),
             large_queued: 0,
             arena: BytesMut::new(),
             inline_rest: 0,

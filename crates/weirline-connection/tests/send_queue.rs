@@ -176,6 +176,8 @@ fn has_room_is_exact() {
                     };
                     config.send_strategy = Strategy::Pause;
                     config.fragment_bytes = fragment;
+                    // Without a window the byte bound rules alone.
+                    config.send_window_bytes = 0;
                 });
                 let mut connection = connection(role, &config, now);
                 let _ = send(&mut connection, now, b"x").unwrap();
