@@ -139,7 +139,10 @@ fn refusing_to_read_for_too_long_is_1008() {
 
 #[test]
 fn a_transport_that_takes_nothing_is_given_up() {
-    let (mut connection, start) = server(|config| config.send_strategy = Strategy::Pause);
+    let (mut connection, start) = server(|config| {
+        config.send_strategy = Strategy::Pause;
+        config.write_progress_bytes_min = 1;
+    });
     let _ = connection
         .send(start + SECOND, MessageKind::Text, b"stuck")
         .unwrap();
