@@ -26,6 +26,8 @@ struct Client {
     ledger: Rc<Ledger>,
     /// The processes so far; the last is the one that counts, unless it was superseded.
     processes: RefCell<Vec<Running>>,
+    /// No process starts any more.
+    closed: Cell<bool>,
     /// Two processes that hold one session, until it is known who lost.
     pair: RefCell<Option<[Rc<Process>; 2]>>,
 }
@@ -55,6 +57,7 @@ impl Apps {
             woken: Notify::new(),
             ledger: Rc::new(Ledger::new(Rc::clone(&world.net), Rc::clone(&world.model))),
             processes: RefCell::default(),
+            closed: Cell::new(false),
             pair: RefCell::default(),
         });
         let clients = clients.collect();
@@ -81,6 +84,7 @@ impl Apps {
                     }
                     Order::Second => self.start_second(client).await,
                     Order::Close => {
+                        of.closed.set(true);
                         for running in &*of.processes.borrow() {
                             running.process.close();
                         }
@@ -196,8 +200,7 @@ impl Apps {
         let of = &self.clients[client];
         let number = self.next_process.get();
         self.next_process.set(number + 1);
-        of.ledger
-            .process_starts(disk.state().map_or(0, |state| state.last_ticket.0));
+        of.ledger.process_starts(&disk.state().unwrap_or_default());
         let process = Process::new(
             Rc::clone(&self.world),
             client,
@@ -259,7 +262,7 @@ impl Apps {
             .borrow()
             .last()
             .is_some_and(|last| last.process.end() == Some(End::Exhausted));
-        if of.alive() == 0 && gave_up {
+        if of.alive() == 0 && gave_up && !of.closed.get() {
             self.start_process(client);
         }
     }

@@ -84,10 +84,15 @@ enum End {
 struct Tricks {
     sleep: Option<Pin<Box<Sleep>>>,
     pending_run: u8,
+    /// Bytes that must pass before the next wait.
+    quiet: u64,
 }
 
 /// `Pending` for no reason at most so often in a row.
 const PENDING_RUN_MAX: u8 = 4;
+/// Bytes that pass between two waits, at most once each: waits for each byte of a dribble would make a link slower than
+/// any real one, and what breaks then is only patience.
+const QUIET_BYTES: u64 = 4096;
 /// Bytes taken from the inner stream ahead of the reader.
 const AHEAD_MAX: usize = 32 * 1024;
 
@@ -135,7 +140,7 @@ impl Tricks {
             self.sleep = None;
             return Poll::Ready(());
         }
-        if rng.below(1000) < plan.stall_per_mille {
+        if self.quiet == 0 && rng.below(1000) < plan.stall_per_mille {
             let time = Duration::from_millis(rng.within(1..=plan.stall_ms_max.max(1)));
             return self.stall(time, cx);
         }
@@ -148,7 +153,12 @@ impl Tricks {
         Poll::Ready(())
     }
 
+    fn passed(&mut self, bytes: usize) {
+        self.quiet = self.quiet.saturating_sub(bytes as u64);
+    }
+
     fn stall(&mut self, time: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        self.quiet = QUIET_BYTES;
         let sleep = self.sleep.insert(Box::pin(tokio::time::sleep(time)));
         if sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -200,7 +210,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ChaosStream<S> {
                 Some(End::Failed(kind)) => Poll::Ready(Err(kind.into())),
             };
         }
-        if join && !waited && this.end.is_none() {
+        if join && !waited && this.reading.quiet == 0 && this.end.is_none() {
             let time = this.duration();
             if this.reading.stall(time, cx).is_pending() {
                 return Poll::Pending;
@@ -210,6 +220,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ChaosStream<S> {
         let count = this.short(most, this.plan.short_read_percent);
         buf.put_slice(&this.buffer[..count]);
         this.buffer.drain(..count);
+        this.reading.passed(count);
         Poll::Ready(Ok(()))
     }
 }
@@ -221,7 +232,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ChaosStream<S> {
             return Poll::Pending;
         }
         let count = this.short(bytes.len(), this.plan.short_write_percent);
-        Pin::new(&mut this.inner).poll_write(cx, &bytes[..count])
+        let written = std::task::ready!(Pin::new(&mut this.inner).poll_write(cx, &bytes[..count]))?;
+        this.writing.passed(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

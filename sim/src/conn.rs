@@ -125,6 +125,10 @@ pub struct Conn {
     pub close: [RefCell<(u16, String)>; 2],
     /// True when the server has answered the upgrade with 101.
     pub upgraded: Cell<bool>,
+    /// An end was dropped over bytes that it had not read.
+    pub reset_by_drop: Cell<Option<Side>>,
+    /// True when the client has sent a message.
+    pub used: Cell<bool>,
     /// True when anything but chaos touched the connection or its link.
     pub disturbed: Cell<bool>,
     /// True when its late end has been reported or excused.
@@ -160,6 +164,8 @@ impl Conn {
             close_sent: Default::default(),
             close: Default::default(),
             upgraded: Cell::new(false),
+            reset_by_drop: Cell::new(None),
+            used: Cell::new(false),
             disturbed: Cell::new(false),
             settled: Cell::new(false),
             wakers: Default::default(),

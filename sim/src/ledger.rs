@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use weirline_resume::ClientState;
+
 use crate::model::Model;
 use crate::net::Net;
 
@@ -37,6 +39,8 @@ pub enum Fate {
     Uncertain,
     /// The server refused it for good.
     Refused,
+    /// The process that was told did not live to take the event.
+    Unknown,
 }
 
 impl Ledger {
@@ -73,11 +77,20 @@ impl Ledger {
             .map_or(0, |(ticket, _)| *ticket)
     }
 
-    /// A process starts from a store whose last ticket is this one: what was taken and not stored is forgotten.
-    pub fn process_starts(&self, stored: u64) {
+    /// A process starts from a store: what was taken and not stored is forgotten. What is neither settled nor in the
+    /// stored outbox had an event that the last process did not live to take.
+    pub fn process_starts(&self, stored: &ClientState) {
         let mut messages = self.messages.borrow_mut();
-        let lost = messages.split_off(&(stored + 1));
+        let lost = messages.split_off(&(stored.last_ticket.0 + 1));
         self.forgotten.borrow_mut().extend(lost.into_values());
+        for (ticket, message) in &mut *messages {
+            let in_outbox = stored.outbox.iter().any(|entry| entry.ticket.0 == *ticket);
+            // After a restart of the server, an acknowledgement may have come before the event that excepts some of it.
+            let excepted = self.model.life() > 1 && self.model.place(message.digest).is_none();
+            if !in_outbox && (message.fate == Fate::Pending || (message.fate == Fate::Acked && excepted)) {
+                message.fate = Fate::Unknown;
+            }
+        }
     }
 
     /// A message was taken under this ticket.

@@ -336,7 +336,17 @@ impl Model {
             }
             session.count = author.seq.get();
         }
-        if let Some(place) = state.places.insert(entry.digest, (key.clone(), entry.offset)) {
+        let (life, owned) = (
+            state.life,
+            entry
+                .author
+                .is_some_and(|author| state.owners.contains_key(&author.session)),
+        );
+        let before = state.places.insert(entry.digest, (key.clone(), entry.offset));
+        // A plain script begins again when the server has forgotten its session; a shipped client never does.
+        let again =
+            |place: &(LogKey, Offset)| owned || state.logs.get(&place.0).is_none_or(|log| log.life == life);
+        if let Some(place) = before.filter(again) {
             let text = format!(
                 "one message is at {} of {:?} and at {} of {key:?}",
                 place.1, place.0, entry.offset

@@ -78,6 +78,8 @@ pub struct Net {
     dial_counts: RefCell<BTreeMap<usize, u64>>,
     clock: Cell<Duration>,
     disarmed: Cell<bool>,
+    /// Until when a client's link is under a fault.
+    disturbed_until: RefCell<BTreeMap<usize, Duration>>,
 }
 
 impl Net {
@@ -96,6 +98,7 @@ impl Net {
             dial_counts: RefCell::default(),
             clock: Cell::new(Duration::ZERO),
             disarmed: Cell::new(false),
+            disturbed_until: RefCell::default(),
         })
     }
 
@@ -245,8 +248,9 @@ impl Net {
         let nth = counts.entry(client).or_default();
         *nth += 1;
         conn.client.set(Some(client));
-        if process == 0 {
-            // Plain scripts leave without a word.
+        let until = self.disturbed_until.borrow().get(&client).copied();
+        if process == 0 || until.is_some_and(|until| self.now() <= until) {
+            // Plain scripts leave without a word, and a link under a fault excuses much.
             conn.disturbed.set(true);
         }
         if self.disarmed.get() {
@@ -283,7 +287,16 @@ impl Net {
         }
     }
 
-    /// Marks the live connections of a client as touched by more than chaos.
+    /// Marks the connections of a client as touched by more than chaos, for so long.
+    pub fn disturb_for(&self, client: usize, time: Duration) {
+        self.disturb(Some(client));
+        let until = self.clock.get() + time;
+        let mut all = self.disturbed_until.borrow_mut();
+        let known = all.entry(client).or_default();
+        *known = until.max(*known);
+    }
+
+    /// Marks the live connections of a client, or all, as touched by more than chaos.
     pub fn disturb(&self, client: Option<usize>) {
         for conn in self.conns().values() {
             if client.is_none() || conn.client.get() == client {

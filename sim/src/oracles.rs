@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::conn::{Conn, Side};
-use crate::net::{Dial, Net};
+use crate::net::Dial;
 use crate::world::World;
 
 /// Slack for the steps of the world and the chaos of both ends.
@@ -22,7 +22,7 @@ pub fn look(world: &World) {
         match conn.dropped.each_ref().map(std::cell::Cell::get) {
             [Some(_), Some(_)] => {
                 conn.settled.set(true);
-                ended(net, conn);
+                ended(world, conn);
             }
             [Some(gone), None] if late(conn, Side::Server, gone, now, most) => {
                 conn.settled.set(true);
@@ -89,7 +89,8 @@ fn deadlocked(world: &World, conn: &Conn) {
 const DEADLOCK: Duration = Duration::from_secs(2);
 
 /// Both ends are gone: was it an end as it should be?
-fn ended(net: &Net, conn: &Conn) {
+fn ended(world: &World, conn: &Conn) {
+    let net = &world.net;
     for (index, who) in [(0, "client"), (1, "server")] {
         let (code, reason) = &*conn.close[index].borrow();
         let failed_handler = *code == 1011 && reason == "internal error";
@@ -100,10 +101,29 @@ fn ended(net: &Net, conn: &Conn) {
             );
         }
     }
-    let upgraded = conn.upgraded.get();
+    // Established when the client has begun to use it: until then it may give up without a word.
+    let upgraded = conn.upgraded.get() && conn.used.get();
+    let slow = conn
+        .client
+        .get()
+        .and_then(|client| world.plan.clients.get(client))
+        .is_some_and(|of| of.handle_ms > 0);
     // A Close cannot pass a peer that takes nothing; whoever was slow by plan may be left without one.
     let undisturbed = !conn.disturbed.get() && conn.full_longest.get() < FULL_EXCUSES;
-    if undisturbed && upgraded && conn.close_sent.iter().any(|sent| sent.get().is_none()) {
+    if let Some(side) = conn
+        .reset_by_drop
+        .get()
+        .filter(|_| undisturbed && upgraded && !slow)
+    {
+        net.violate(
+            "W7",
+            format!(
+                "#{}: the {side:?} closed over unread bytes, and so reset the connection",
+                conn.id
+            ),
+        );
+    }
+    if undisturbed && upgraded && !slow && conn.close_sent.iter().any(|sent| sent.get().is_none()) {
         let sent = conn.close_sent.each_ref().map(|sent| sent.get().is_some());
         let text = format!(
             "#{}: nothing disturbed it, and its closing handshake is missing {sent:?}",

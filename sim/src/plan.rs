@@ -60,6 +60,8 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     /// Plain publishers that fight over one session.
     pub rivals: Option<RivalsPlan>,
+    /// The server stops before the clients do.
+    pub stop_first: bool,
     /// What happens, by time.
     pub faults: Vec<Fault>,
     /// When all faults are healed, at the latest: the last phase begins, in which everything must come to rest.
@@ -241,6 +243,14 @@ impl Plan {
         let hosts = clients.len() + usize::from(rivals.is_some());
         let fuses = draw_fuses(rng, scenario, hosts);
         let faults = draw_faults(rng, scenario, hosts, heal_ms);
+        let mut net = draw_net(rng, fuses);
+        // A window of half a kilobyte makes a link too slow for large messages: pings would time out behind them for ever.
+        let largest = clients
+            .iter()
+            .map(|client| client.publish.bytes_max)
+            .max()
+            .unwrap_or(0);
+        net.window_bytes = net.window_bytes.max(largest.min(65_536) / 2);
         let mut server = draw_server(rng, &clients);
         if faults
             .iter()
@@ -251,10 +261,11 @@ impl Plan {
         Self {
             scenario,
             seed,
-            net: draw_net(rng, fuses),
+            net,
             server,
             clients,
             rivals,
+            stop_first: rng.percent(30),
             faults,
             heal_ms,
             rest_ms: 120_000,

@@ -167,6 +167,9 @@ impl Socket {
         } else if let Seen::Head { status: 101 } = seen {
             self.conn.upgraded.set(true);
         } else if let Seen::Message { preview, len, .. } = seen {
+            if self.side == Side::Client {
+                self.conn.used.set(true);
+            }
             if self.conn.close_sent[1 - index].get().is_some() {
                 self.net.case("close-crossing");
             }
@@ -371,6 +374,7 @@ impl Drop for Socket {
             // The kernel answers a close over unread data by RST, which loses what is under way to the peer.
             let drain = self.net.rng(self.conn.id, self.side).percent(30);
             let disturbed = self.conn.disturbed.get();
+            self.conn.reset_by_drop.set(Some(self.side));
             self.conn.cut(Cut::Rst { drain }, Some(self.side));
             self.conn.disturbed.set(disturbed);
         }

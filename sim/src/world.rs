@@ -182,6 +182,12 @@ impl Run {
             rivals.check_at_rest();
         }
         self.world.net.note("-", "at rest".to_owned());
+        if self.world.plan.stop_first {
+            // Clients see 1001 and dial in vain, until they are told to close.
+            self.server.stop();
+            let stopped = self.sim.elapsed() + CLOSING;
+            self.until(stopped, |run| run.server.stopped())?;
+        }
         self.apps.close_all();
         let closed = self.sim.elapsed() + CLOSING;
         if !self.until(closed, |run| run.apps.all_ended() && run.no_connection())? && !self.world.net.broken()
@@ -257,7 +263,7 @@ impl Run {
         match kind {
             FaultKind::Hold { client, for_ms } => {
                 self.sim.hold(client_host(client), SERVER);
-                net.disturb(Some(client));
+                net.disturb_for(client, Duration::from_millis(for_ms));
                 net.case("held");
                 self.later(for_ms, Deed::Release(client));
             }
@@ -270,12 +276,12 @@ impl Run {
                     net.case("half-open");
                 }
                 self.sim.partition(client_host(client), SERVER);
-                net.disturb(Some(client));
+                net.disturb_for(client, Duration::from_millis(for_ms));
                 self.later(for_ms, Deed::Repair(client));
             }
             FaultKind::Latency { client, for_ms, ms } => {
                 self.set_latency(client, Some(ms));
-                net.disturb(Some(client));
+                net.disturb_for(client, Duration::from_millis(for_ms));
                 net.case("latency");
                 self.later(for_ms, Deed::Calm(client));
             }
@@ -296,7 +302,6 @@ impl Run {
                 }
             }
             FaultKind::Second { client } => {
-                net.disturb(Some(client));
                 if client < self.world.plan.clients.len() {
                     self.apps.second(client);
                 }
