@@ -235,11 +235,7 @@ where
     fn feed(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> usize {
         let mut input = Input::new(bytes);
         while !input.is_empty() && self.held.is_none() {
-            let open = self.connection.is_open();
-            let event = self.connection.handle_input(turn.now, &mut input);
-            // Input closes a connection by a Close frame or by breaking the protocol; neither wants more of it.
-            self.draining |= open && !self.connection.is_open();
-            match event {
+            match self.connection.handle_input(turn.now, &mut input) {
                 Some(event @ (Event::Message { .. } | Event::Part { .. })) if !self.makes_room(turn) => {
                     self.held = Some(Box::new(event.into_owned()));
                 }
@@ -269,7 +265,6 @@ where
                     self.observer.round_trip(rtt);
                 }
             }
-            Event::CloseReceived { .. } => self.draining = true,
             _ => {}
         }
         self.guard(now, |handler, cx| handler.on_event(cx, event));

@@ -125,3 +125,76 @@ async fn text_that_is_not_utf8_ends_with_1011_and_both_sides_know() {
     assert_eq!(end, told);
     assert_eq!(facts(&end), (Some(1011), None, Cause::ClosedLocally));
 }
+
+/// Takes one message, refuses the next, and gives up a second later.
+struct GivesUp {
+    how: &'static str,
+    at: Option<std::time::Instant>,
+    done: bool,
+}
+
+impl Handler for GivesUp {
+    fn on_event(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> Result<(), HandlerError> {
+        assert!(
+            matches!(event, Event::Message { .. }) && self.at.is_none(),
+            "one message"
+        );
+        self.at = Some(cx.now() + SECOND);
+        cx.set_reading(false);
+        Ok(())
+    }
+
+    fn poll_work(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &mut std::task::Context<'_>,
+    ) -> Result<(), HandlerError> {
+        if self.at.is_none_or(|at| cx.now() < at) || self.done {
+            return Ok(());
+        }
+        self.done = true;
+        match self.how {
+            "fails" => cx.fail(CloseCode::POLICY_VIOLATION, "enough"),
+            "errs" => return Err(HandlerError::new("an error")),
+            "panics" => panic!("on purpose"),
+            _ => {
+                cx.send(MessageKind::Binary, &[0; 10]).unwrap();
+                assert_eq!(cx.send(MessageKind::Binary, &[0; 10]), Err(SendError::Broken));
+            }
+        }
+        Ok(())
+    }
+
+    fn next_wake(&self) -> Option<std::time::Instant> {
+        self.at.filter(|_| !self.done)
+    }
+}
+
+/// The message that stood in the way is thrown away with what is behind it, and the end of the peer is seen at once.
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_gives_up_while_it_does_not_read() {
+    quiet_panics();
+    for (how, code) in [
+        ("fails", 1008),
+        ("errs", 1011),
+        ("panics", 1011),
+        ("is broken", 1008),
+    ] {
+        let wire = masked(OpCode::Binary, true, &[1; 1000]).repeat(1000);
+        let script = Script::new([Read::Data(wire), Read::Eof]);
+        let config = config(|config| config.send_queue.messages = 1);
+        let started = now();
+        let end = server(
+            script.stream(),
+            config,
+            GivesUp {
+                how,
+                at: None,
+                done: false,
+            },
+        )
+        .await;
+        assert_eq!(end.sent.map(CloseCode::value), Some(code), "{how}");
+        assert_eq!(now() - started, SECOND, "{how}");
+    }
+}
