@@ -184,6 +184,7 @@ pub const CASES: &[Case] = &[
         "a closing handshake was seen whole on the wire",
         BOTH,
     ),
+    case("half-close", "mark", "a peer sent Close and FIN at once", BOTH),
     case("close-crossing", "mark", "data crossed a Close frame", BOTH),
     case("window-full", "mark", "a socket's window was full", BOTH),
 ];

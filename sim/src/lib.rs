@@ -20,6 +20,7 @@ pub mod report;
 pub mod rivals;
 pub mod rng;
 pub mod run;
+pub mod scripts;
 pub mod server;
 pub mod socket;
 pub mod trace;

@@ -60,6 +60,8 @@ pub struct Plan {
     pub clients: Vec<ClientPlan>,
     /// Plain publishers that fight over one session.
     pub rivals: Option<RivalsPlan>,
+    /// Plain peers that leave rudely.
+    pub scripts: Option<ScriptsPlan>,
     /// The server stops before the clients do.
     pub stop_first: bool,
     /// What happens, by time.
@@ -168,6 +170,20 @@ pub struct RivalsPlan {
     pub pause_ms_max: u64,
 }
 
+/// Peers that speak by hand, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptsPlan {
+    /// The stream.
+    pub stream: String,
+    /// How many.
+    pub conversations: u64,
+    /// The longest pause before each.
+    pub pause_ms_max: u64,
+    /// How much each reads before it leaves, at most.
+    pub read_bytes_max: u64,
+}
+
 /// Something that happens to the world.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,6 +281,12 @@ impl Plan {
             server,
             clients,
             rivals,
+            scripts: rng.percent(50).then(|| ScriptsPlan {
+                stream: "weir".to_owned(),
+                conversations: rng.within(1..=12),
+                pause_ms_max: rng.magnitude(10..=2_000),
+                read_bytes_max: rng.magnitude(100..=20_000),
+            }),
             stop_first: rng.percent(30),
             faults,
             heal_ms,

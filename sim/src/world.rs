@@ -14,6 +14,7 @@ use crate::oracles;
 use crate::plan::{Fault, FaultKind, Plan};
 use crate::rivals::Rivals;
 use crate::run::{Report, Verdict};
+use crate::scripts::Scripts;
 use crate::server::Server;
 use crate::trace::{Keep, What};
 
@@ -86,6 +87,7 @@ struct Run {
     apps: Rc<Apps>,
     server: Rc<Server>,
     rivals: Option<Rc<Rivals>>,
+    scripts: Option<Rc<Scripts>>,
     /// What is to be done, by time; the latest last.
     agenda: Vec<(Duration, Deed)>,
 }
@@ -139,6 +141,14 @@ impl Run {
                 Ok(())
             });
         }
+        let scripts = Scripts::new(world);
+        if let Some(scripts) = &scripts {
+            let scripts = Rc::clone(scripts);
+            sim.client(client_host(Scripts::client(world)), async move {
+                scripts.run().await;
+                Ok(())
+            });
+        }
         for Fault { at_ms, kind } in &plan.faults {
             agenda.push((Duration::from_millis(*at_ms), Deed::Begin(kind.clone())));
         }
@@ -148,6 +158,7 @@ impl Run {
             apps,
             server,
             rivals,
+            scripts,
             agenda,
         };
         run.sort();
@@ -330,7 +341,9 @@ impl Run {
     }
 
     fn at_rest(&self) -> bool {
-        self.apps.at_rest() && self.rivals.as_ref().is_none_or(|rivals| rivals.done())
+        self.apps.at_rest()
+            && self.rivals.as_ref().is_none_or(|rivals| rivals.done())
+            && self.scripts.as_ref().is_none_or(|scripts| scripts.done())
     }
 
     fn unrest(&self) -> String {
