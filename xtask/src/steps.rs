@@ -74,6 +74,7 @@ fn clippy(workspace: &Workspace) -> Result<(), String> {
         "--locked",
         "--workspace",
         "--all-targets",
+        "--keep-going",
         "--",
         "-D",
         "warnings",
