@@ -277,8 +277,13 @@ impl Apps {
         };
         match ends {
             [None, None] => return,
-            [Some(End::Superseded), None] | [None, Some(End::Superseded)] => {
-                self.world.net.case("two-holders")
+            [Some(End::Superseded), None] => self.world.net.case("two-holders"),
+            [None, Some(End::Superseded)] => {
+                self.world.net.case("two-holders");
+                // What the loser took for its own outbox stays there.
+                if let Some([first, _]) = &*of.pair.borrow() {
+                    of.ledger.process_starts(&first.disk().state().unwrap_or_default());
+                }
             }
             [Some(End::Superseded), Some(End::Superseded)] => {
                 self.world

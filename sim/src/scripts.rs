@@ -23,6 +23,8 @@ pub struct Scripts {
 
 /// Their dials are not those of a shipped client.
 const SCRIPT_PROCESS: u32 = u32::MAX;
+/// How long a peer reads before it leaves.
+const STAY_MS: u64 = 300;
 /// How long to wait for the end of a conversation.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,15 +90,13 @@ impl Scripts {
         let mut scanner = Scanner::new(Direction::ToClient);
         let wanted = rng.magnitude(1..=self.plan.read_bytes_max);
         let mut got = 0;
+        // A peer that does not answer pings must not stay for long.
+        let until = tokio::time::Instant::now() + Duration::from_millis(STAY_MS);
         while got < wanted {
-            let Ok(read) =
-                tokio::time::timeout(Duration::from_millis(300), read(&mut socket, &mut scanner)).await
-            else {
-                break;
-            };
-            match read? {
-                0 => return Ok(()),
-                count => got += count,
+            match tokio::time::timeout_at(until, read(&mut socket, &mut scanner)).await {
+                Ok(Ok(0)) => return Ok(()),
+                Ok(count) => got += count?,
+                Err(_) => break,
             }
         }
         let last = frame(8, &1000_u16.to_be_bytes(), rng);
