@@ -69,6 +69,24 @@ async fn pause_stops_the_peer_and_loses_nothing() {
     }
 }
 
+/// The message that had to wait is received as soon as there is room, whatever else happens or does not.
+#[tokio::test(start_paused = true)]
+async fn the_message_that_waited_arrives_without_another_event() {
+    let script = Script::new([Read::Data(masked(OpCode::Binary, true, &number(7)).repeat(3))]);
+    let (_handle, mut inbox, handler) = channel(inbox_of(1, Strategy::Pause));
+    let application = async {
+        settle().await;
+        for _ in 0..3 {
+            // The last two find the inbox empty, and wait for the driver to bring what it holds.
+            assert_eq!(inbox.recv().await, Some(numbered(7)));
+        }
+        script.push(Read::Eof);
+    };
+    let started = now();
+    tokio::join!(server(script.stream(), Config::default(), handler), application);
+    assert_eq!(now(), started);
+}
+
 /// No turn of the driver for a message that it does not wait for.
 #[tokio::test(start_paused = true)]
 async fn receiving_wakes_the_driver_only_when_it_waits() {

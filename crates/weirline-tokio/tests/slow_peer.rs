@@ -127,7 +127,11 @@ async fn senders_wait_with_pause() {
 /// out.
 #[tokio::test(start_paused = true)]
 async fn a_large_message_behind_small_ones_waits_for_room() {
-    for strategy in [Strategy::Pause, Strategy::BREAK, Strategy::DropOldest] {
+    let strategies = [Strategy::Pause, Strategy::BREAK, Strategy::DropOldest];
+    for (strategy, bytes) in strategies
+        .into_iter()
+        .flat_map(|strategy| [(strategy, 1 << 20), (strategy, 1000)])
+    {
         let (near, far) = duplex(1 << 16);
         let (handle, _inbox, handler) = channel(InboxLimits::default());
         let mut peer = Peer::new(far);
@@ -151,7 +155,10 @@ async fn a_large_message_behind_small_ones_waits_for_room() {
             peer.close(1000).await;
             drop(peer);
         };
-        let config = config(|config| config.send_strategy = strategy);
+        let config = config(|config| {
+            config.send_strategy = strategy;
+            config.send_queue.bytes = bytes;
+        });
         let (end, ()) = tokio::join!(server(near, config, handler), application);
         assert_eq!(end.cause, Cause::ClosedLocally, "{strategy:?}");
     }
