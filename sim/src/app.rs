@@ -282,7 +282,8 @@ impl Apps {
                 self.world.net.case("two-holders");
                 // What the loser took for its own outbox stays there.
                 if let Some([first, _]) = &*of.pair.borrow() {
-                    of.ledger.process_starts(&first.disk().state().unwrap_or_default());
+                    of.ledger
+                        .process_starts(&first.disk().state().unwrap_or_default());
                 }
             }
             [Some(End::Superseded), Some(End::Superseded)] => {

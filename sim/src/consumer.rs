@@ -136,10 +136,10 @@ impl Consumer {
         let Position { epoch, offset: to } = position;
         self.net.case("gap");
         self.holes += 1;
-        if let Some(before) = self.place(epoch, "a GAP") {
-            if before.next() != Some(from) || to < from {
-                self.violate("I16", &format!("GAP {from} to {to} was given after {before}"));
-            }
+        if let Some(before) = self.place(epoch, "a GAP")
+            && (before.next() != Some(from) || to < from)
+        {
+            self.violate("I16", &format!("GAP {from} to {to} was given after {before}"));
         }
         let trimmed = self
             .model
@@ -211,5 +211,126 @@ impl Consumer {
         if expected.len() > 1 {
             self.net.case("whole-log");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weirline_log::{
+        Command, EventLog as _, LogWriter as _, MemoryConfig, MemoryLog, PayloadKind, StreamId,
+    };
+
+    use super::*;
+    use crate::chaos::ChaosPlan;
+    use crate::net::NetPlan;
+    use crate::trace::{Keep, digest};
+
+    /// What an application may be told.
+    #[derive(Clone, Copy)]
+    enum Told {
+        Message(u64),
+        /// A message whose payload is not that of the log.
+        Wrong(u64),
+        Gap(u64, u64),
+        Live(u64),
+        OtherEpoch(u64),
+    }
+
+    const ENTRIES: u64 = 8;
+    const KEPT: usize = 5;
+
+    fn net() -> Rc<Net> {
+        let plan = NetPlan {
+            tick_ms: 1,
+            latency_ms_min: 1,
+            latency_ms_max: 1,
+            client_chaos: ChaosPlan::default(),
+            server_chaos: ChaosPlan::default(),
+            window_bytes: 1,
+            vectored: false,
+            hang_percent: 0,
+            fuses: Vec::new(),
+        };
+        Net::new(1, plan, Keep::Last)
+    }
+
+    /// A log of eight messages of which the first three are gone.
+    fn world(net: &Rc<Net>) -> (Rc<Model>, Epoch) {
+        let model = Model::new(Rc::clone(net));
+        model.server_starts();
+        let config = MemoryConfig {
+            stream_messages_max: KEPT,
+            ..MemoryConfig::default()
+        };
+        let (writer, reader) = MemoryLog::new(config, 7).split();
+        let mut writer = crate::recorder::Recorder::new(writer, reader, Rc::clone(&model), Rc::clone(net));
+        for number in 1..=ENTRIES {
+            let stream = StreamId::new("weir").unwrap();
+            let payload = number.to_string().into();
+            let append = Command::Append {
+                stream,
+                author: None,
+                kind: PayloadKind::Text,
+                payload,
+            };
+            writer.commit(&[append], &mut Vec::new()).unwrap();
+        }
+        let (epoch, head) = model.head("weir").unwrap();
+        assert_eq!(head.get(), ENTRIES);
+        (model, epoch)
+    }
+
+    fn check(told: &[Told], expect: Option<&str>) {
+        let net = net();
+        let (model, epoch) = world(&net);
+        let mut consumer = Consumer::new(Rc::clone(&net), model, "test".to_owned(), "weir", None, true);
+        let offset = |number| Offset::new(number).unwrap();
+        let at = |number| Position {
+            epoch,
+            offset: offset(number),
+        };
+        for told in told {
+            match *told {
+                Told::Message(number) => consumer.message(at(number), digest(number.to_string().as_bytes())),
+                Told::Wrong(number) => consumer.message(at(number), digest(b"wrong")),
+                Told::Gap(from, to) => consumer.gap(offset(from), at(to)),
+                Told::Live(number) => consumer.live(at(number)),
+                Told::OtherEpoch(number) => {
+                    let position = Position {
+                        epoch: Epoch::new(epoch.get() ^ 1),
+                        offset: offset(number),
+                    };
+                    consumer.message(position, digest(number.to_string().as_bytes()));
+                }
+            }
+        }
+        consumer.check_at_rest();
+        let found = net
+            .violations()
+            .first()
+            .map(|violation| violation.invariant.clone());
+        assert_eq!(found.as_deref(), expect, "{:?}", net.violations());
+    }
+
+    #[test]
+    fn each_broken_promise_is_seen() {
+        use Told::{Gap, Live, Message, OtherEpoch, Wrong};
+        let rest = [Message(4), Message(5), Message(6), Message(7), Message(8)];
+        check(&[&[Live(0), Gap(1, 3)], &rest[..]].concat(), None);
+        check(
+            &[&[Live(0), Gap(1, 3)], &rest[..2], &[Live(5)], &rest[2..]].concat(),
+            None,
+        );
+        check(&[Live(0), Message(4)], Some("I1"));
+        check(&[Live(0), Gap(1, 3), Message(4), Message(6)], Some("I1"));
+        check(&[Live(0), Gap(1, 3), Message(4), Message(4)], Some("I1"));
+        check(&[Live(0), Gap(1, 3), Message(4), Live(3)], Some("I1"));
+        check(&[Live(0), Gap(1, 3), Message(4), Live(5)], Some("I1"));
+        check(&[Live(0), Gap(1, 3), Wrong(4)], Some("I3"));
+        check(&[Live(0), Gap(1, 3), Message(4), Message(9)], Some("I3"));
+        check(&[Live(0), Gap(1, 3), Message(4), OtherEpoch(5)], Some("I1"));
+        check(&[Live(0), Gap(1, 4)], Some("I16"));
+        check(&[Live(0), Gap(2, 3)], Some("I16"));
+        check(&[Live(3), Message(4), Message(5)], Some("I2"));
     }
 }

@@ -170,10 +170,12 @@ impl Process {
         let plan = self.plan();
         let server = &self.world.plan.server;
         let url = format!("ws://{SERVER}:{PORT}/v1/streams/{}", plan.stream);
-        let mut backoff = BackoffConfig::default();
-        backoff.delay_max = Duration::from_millis(plan.delay_ms_max);
-        backoff.attempts_max = plan.attempts_max;
-        backoff.stable_after = Duration::from_millis(plan.stable_ms);
+        let backoff = BackoffConfig {
+            delay_max: Duration::from_millis(plan.delay_ms_max),
+            attempts_max: plan.attempts_max,
+            stable_after: Duration::from_millis(plan.stable_ms),
+            ..BackoffConfig::default()
+        };
         let start = match plan.start {
             Start::Oldest => Subscribe::After(weirline_log::Offset::ZERO),
             Start::Head => Subscribe::Head,
@@ -243,7 +245,7 @@ impl Process {
         );
         match why {
             ClientError::Closed => self.set_end(End::Closed),
-            ClientError::Superseded { .. } => self.set_end(End::Superseded),
+            ClientError::Superseded => self.set_end(End::Superseded),
             ClientError::Exhausted { attempts, .. } => {
                 if attempts != self.plan().attempts_max {
                     let text = format!("process {} gave up after {attempts} dials", self.number);

@@ -175,7 +175,7 @@ impl Run {
         self.until(heal, |_| false)?;
         self.heal();
         let rest = heal + Duration::from_millis(self.world.plan.rest_ms);
-        if !self.until(rest, |run| run.at_rest())? {
+        if !self.until(rest, Self::at_rest)? {
             if !self.world.net.broken() {
                 let text = self.unrest();
                 self.world.net.violate(
