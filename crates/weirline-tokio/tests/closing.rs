@@ -4,6 +4,7 @@ mod common;
 
 use common::*;
 use tokio::io::{AsyncWriteExt, duplex};
+use tokio::task::LocalSet;
 use weirline_codec::OpCode;
 use weirline_tokio::*;
 
@@ -14,6 +15,11 @@ async fn simultaneous_close() {
     let (two, _inbox2, handler2) = channel(InboxLimits::default());
     one.close(CloseCode::GOING_AWAY, "one");
     two.close(CloseCode::NORMAL, "two");
+    let late = one.try_send(Message::text("late"));
+    assert!(
+        matches!(late, Err(TrySendError::Closed(_))),
+        "although nobody has seen the close yet"
+    );
     let started = now();
     let (end1, end2) = tokio::join!(
         server(near, Config::default(), handler1),
@@ -66,8 +72,12 @@ async fn dropping_all_handles_and_the_inbox_closes_with_1000() {
         let (handle, inbox, handler) = channel(InboxLimits::default());
         let second = handle.clone();
         let mut peer = Peer::new(far);
+        // A task of its own: only what wakes it lets it run.
+        let local = LocalSet::new();
+        let driver = local.spawn_local(server(near, Config::default(), handler));
         let application = async {
             handle.send(Message::text("last words")).await.unwrap();
+            settle().await;
             if order == 0 {
                 drop((handle, second));
                 settle().await;
@@ -82,9 +92,12 @@ async fn dropping_all_handles_and_the_inbox_closes_with_1000() {
             peer.close(1000).await;
             assert_eq!(peer.next().await, None);
             drop(peer);
+            driver.await.unwrap()
         };
-        let (end, ()) = tokio::join!(server(near, Config::default(), handler), application);
+        let started = now();
+        let end = local.run_until(application).await;
         assert_eq!(facts(&end), (Some(1000), Some(1000), Cause::ClosedLocally));
+        assert_eq!(now(), started, "at once");
     }
 }
 
