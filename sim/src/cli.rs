@@ -108,7 +108,7 @@ impl From<Name> for Scenario {
 }
 
 /// Seeds per scenario of a run without arguments.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 500;
 /// Every n-th seed of a run is run twice.
 const TWICE_EVERY: u64 = 20;
 

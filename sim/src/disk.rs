@@ -68,6 +68,7 @@ impl Store for SimStore {
         if let Some(secret) = &state.secret {
             self.model.owns(self.client, secret.session_id());
         }
+        self.model.stored(self.client, state.last_ticket.0);
         *self.disk.0.borrow_mut() = Some(state);
         Ok(())
     }

@@ -36,6 +36,10 @@ struct State {
     owners: BTreeMap<SessionId, usize>,
     /// How far each client has handled each log, over all its processes.
     handled: BTreeMap<(usize, LogKey), Offset>,
+    /// The last ticket that each client has ever stored.
+    stored: BTreeMap<usize, u64>,
+    /// Whose each payload is, and its ticket.
+    tickets: BTreeMap<u64, (usize, u64)>,
     /// Where in the logs each payload is.
     places: BTreeMap<u64, (LogKey, Offset)>,
 }
@@ -118,6 +122,18 @@ impl Model {
     /// The store of a client holds this session.
     pub fn owns(&self, client: usize, session: SessionId) {
         self.state.borrow_mut().owners.insert(session, client);
+    }
+
+    /// The store of a client holds everything up to this ticket.
+    pub fn stored(&self, client: usize, ticket: u64) {
+        let mut state = self.state.borrow_mut();
+        let last = state.stored.entry(client).or_default();
+        *last = ticket.max(*last);
+    }
+
+    /// A client took a message under this ticket.
+    pub fn took(&self, client: usize, ticket: u64, digest: u64) {
+        self.state.borrow_mut().tickets.insert(digest, (client, ticket));
     }
 
     /// A copy of a log.
@@ -352,6 +368,14 @@ impl Model {
                 place.1, place.0, entry.offset
             );
             self.net.violate("I6", text);
+        }
+        if let Some(&(client, ticket)) = state.tickets.get(&entry.digest)
+            && state.stored.get(&client).is_none_or(|stored| *stored < ticket)
+        {
+            self.net.violate(
+                "S1",
+                format!("client {client} sent message {ticket} before it was stored"),
+            );
         }
         let Some(log) = state.logs.get_mut(key) else {
             return;

@@ -267,6 +267,12 @@ impl Plan {
             .max()
             .unwrap_or(0);
         net.window_bytes = net.window_bytes.max(largest.min(65_536) / 2);
+        if largest > 5_000 {
+            // Byte by byte, a large message is a long run that shows nothing that a small one does not.
+            for chaos in [&mut net.client_chaos, &mut net.server_chaos] {
+                chaos.short_bytes_max = chaos.short_bytes_max.max(100);
+            }
+        }
         let mut server = draw_server(rng, &clients);
         if faults
             .iter()

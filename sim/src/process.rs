@@ -398,6 +398,7 @@ impl Process {
             other => other?,
         };
         self.ledger.took(ticket.0, number, digest);
+        self.world.model.took(self.client, ticket.0, digest);
         self.world.net.note(
             &client_host(self.client),
             format!("published {number} as {}", ticket.0),
