@@ -185,6 +185,9 @@ impl<R: LogReader, O> Core<R, O> {
     async fn deliver_mail(&self) {
         loop {
             self.registry.deliver(self.hub.worker(self.number).take().await);
+            // Waking thousands of subscribers may take longer than the committer needs for its next mail. Without a pause there
+            // would then always be mail, and none of the connections would ever have its turn.
+            tokio::task::yield_now().await;
         }
     }
 }

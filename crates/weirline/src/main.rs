@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod descriptors;
 mod logging;
 mod publish;
 mod server;

@@ -12,7 +12,7 @@ use weirline_server::{Config, ServeError, runtime};
 use weirline_tokio::Entropy;
 
 use crate::cli::{CommonArgs, DevArgs, ServeArgs};
-use crate::{logging, signals};
+use crate::{descriptors, logging, signals};
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,7 @@ fn run(
     for warning in config.origins.warnings() {
         warn!(event = "config.warning", "{warning}");
     }
+    descriptors::raise_limit(config.connections_max);
     let workers = common.workers.unwrap_or_else(processors);
     let bound = runtime::bind(Config { workers, ..config }, listen)?;
     let heard = signals::listen()?;

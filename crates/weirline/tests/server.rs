@@ -282,3 +282,29 @@ fn dev_is_for_this_machine() {
         "{error}"
     );
 }
+
+/// The soft limit that shells give would end the server's growth at some thousand connections.
+#[test]
+#[cfg(unix)]
+fn the_limit_of_descriptors_is_raised() {
+    let mut shell = Command::new("sh");
+    shell.args([
+        "-c",
+        "ulimit -S -n 128 && exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_weirline"),
+    ]);
+    let mut server = Server::start_by(shell, &["dev"]);
+    run(async {
+        let mut idle = Vec::new();
+        for _ in 0..200 {
+            idle.push(tokio::net::TcpStream::connect(server.address()).await.unwrap());
+        }
+        let mut socket = Socket::open(&server.url("/echo")).await;
+        socket.send("more than the soft limit").await;
+        socket.expect(&["more than the soft limit"]).await;
+    });
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    let line = log.lines().find(|line| line.contains("descriptors.limit"));
+    assert!(line.is_some_and(|line| line.contains("before=128")), "{log}");
+}

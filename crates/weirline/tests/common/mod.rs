@@ -27,7 +27,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `weirline ARGS --listen 127.0.0.1:0` and waits until it says where it listens.
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weirline"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_weirline")), args)
+    }
+
+    /// The same, where `command` ends by running the binary with the arguments that follow.
+    pub(crate) fn start_by(mut command: Command, args: &[&str]) -> Self {
+        let mut child = command
             .args(args)
             .args(["--listen", "127.0.0.1:0", "--workers", "2"])
             .env("RUST_LOG", "debug")
