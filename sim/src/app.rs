@@ -227,7 +227,8 @@ impl Apps {
         for _ in 0..SECOND_TRIES {
             let stored = first.disk().state();
             let whole = stored.is_some_and(|state| state.answered && state.last_ticket.0 == of.ledger.last());
-            if whole && !first.is_putting() {
+            // Nor may both have one outbox: the text form cannot tell their messages apart.
+            if whole && !first.is_putting() && of.ledger.pending() == 0 && first.is_flushed() {
                 self.spawn(client, first.disk().copy());
                 let second = of
                     .processes
@@ -278,12 +279,14 @@ impl Apps {
         match ends {
             [None, None] => return,
             [Some(End::Superseded), None] => self.world.net.case("two-holders"),
-            [None, Some(End::Superseded)] => {
-                self.world.net.case("two-holders");
+            [None, Some(end)] => {
+                if end == End::Superseded {
+                    self.world.net.case("two-holders");
+                }
                 // What the loser took for its own outbox stays there.
                 if let Some([first, _]) = &*of.pair.borrow() {
-                    of.ledger
-                        .process_starts(&first.disk().state().unwrap_or_default());
+                    let state = first.disk().state().unwrap_or_default();
+                    of.ledger.abandon_after(state.last_ticket.0);
                 }
             }
             [Some(End::Superseded), Some(End::Superseded)] => {
@@ -299,7 +302,7 @@ impl Apps {
 }
 
 /// How often to look whether the first process has stored everything.
-const SECOND_TRIES: u32 = 100;
+const SECOND_TRIES: u32 = 400;
 
 impl Client {
     fn alive(&self) -> usize {

@@ -17,6 +17,8 @@ pub struct Ledger {
     messages: RefCell<BTreeMap<u64, Message>>,
     /// Taken by a process that crashed before it had stored them.
     forgotten: RefCell<Vec<Message>>,
+    /// Taken by a process that lost the session to the one that goes on.
+    abandoned: RefCell<Vec<Message>>,
     /// How many messages were made: the number in the next payload.
     made: Cell<u64>,
 }
@@ -52,6 +54,7 @@ impl Ledger {
             model,
             messages: RefCell::default(),
             forgotten: RefCell::default(),
+            abandoned: RefCell::default(),
             made: Cell::new(0),
         }
     }
@@ -91,6 +94,12 @@ impl Ledger {
                 message.fate = Fate::Unknown;
             }
         }
+    }
+
+    /// The process that took everything after this ticket has lost the session; the survivor gives the tickets out again.
+    pub fn abandon_after(&self, ticket: u64) {
+        let lost = self.messages.borrow_mut().split_off(&(ticket + 1));
+        self.abandoned.borrow_mut().extend(lost.into_values());
     }
 
     /// A message was taken under this ticket.
@@ -172,6 +181,12 @@ impl Ledger {
                     message.number
                 );
                 self.net.violate("I7", text);
+            }
+        }
+        for message in &*self.abandoned.borrow() {
+            if message.fate == Fate::Acked && self.model.place(message.digest).is_none() {
+                let text = format!("message {} was acknowledged and is in no log", message.number);
+                self.net.violate("I8", text);
             }
         }
         for message in &*self.forgotten.borrow() {

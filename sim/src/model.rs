@@ -454,6 +454,11 @@ impl Model {
                     if session.attached {
                         self.net.violate("I10", format!("{id:?} expired while attached"));
                     }
+                    if session.count == 0 {
+                        // Only sessions that published are remembered.
+                        state.sessions.remove(&id);
+                        return;
+                    }
                 }
                 session.attached = false;
             }

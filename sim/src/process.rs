@@ -114,6 +114,16 @@ impl Process {
         self.putting.get()
     }
 
+    /// True when its outbox is empty, also on its disk.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.handle
+            .borrow()
+            .as_ref()
+            .is_some_and(|client| client.outbox().0 == 0)
+            && self.disk.state().is_some_and(|state| state.outbox.is_empty())
+    }
+
     /// It is to close.
     pub fn close(&self) {
         self.closing.notify_one();
