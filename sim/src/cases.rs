@@ -111,6 +111,12 @@ pub const CASES: &[Case] = &[
     ),
     case("handled", "I3", "a message was handled", BOTH),
     case("ack-recorded", "I4", "the log recorded an ack", BOTH),
+    case(
+        "numbered-on",
+        "I5",
+        "a publisher went on right above what the server had",
+        BOTH,
+    ),
     case("duplicate", "I6", "a publish sent twice was recognised", BOTH),
     case(
         "interleaved",
@@ -158,7 +164,6 @@ pub const CASES: &[Case] = &[
         "a client went on under a new secret",
         SMOKE,
     ),
-    case("paused", "mark", "the server asked for patience", &[]),
     case("cut-rst", "mark", "a connection was reset", BOTH),
     case("cut-fin", "mark", "a connection got a FIN from the middle", BOTH),
     case("cut-silent", "mark", "a connection fell silent", BOTH),
@@ -174,8 +179,8 @@ pub const CASES: &[Case] = &[
     case("bounce", "mark", "the server was restarted", SMOKE),
     case(
         "client-crash",
-        "mark",
-        "a client came back from its stored state",
+        "I9",
+        "a client came back from its stored state, epoch and offset as one",
         BOTH,
     ),
     case(

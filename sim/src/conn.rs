@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::numbering::Numbering;
 use crate::wire::Direction;
 
 /// How a connection is cut.
@@ -127,6 +128,10 @@ pub struct Conn {
     pub upgraded: Cell<bool>,
     /// An end was dropped over bytes that it had not read.
     pub reset_by_drop: Cell<Option<Side>>,
+    /// True when its client is a script: that may send what a shipped client must not.
+    pub by_hand: Cell<bool>,
+    /// What was published on it.
+    pub numbering: Numbering,
     /// True when the client has sent a message.
     pub used: Cell<bool>,
     /// True when anything but chaos touched the connection or its link.
@@ -165,6 +170,8 @@ impl Conn {
             close: Default::default(),
             upgraded: Cell::new(false),
             reset_by_drop: Cell::new(None),
+            by_hand: Cell::new(false),
+            numbering: Numbering::default(),
             used: Cell::new(false),
             disturbed: Cell::new(false),
             settled: Cell::new(false),

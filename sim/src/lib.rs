@@ -11,6 +11,7 @@ pub mod disk;
 pub mod ledger;
 pub mod model;
 pub mod net;
+pub mod numbering;
 pub mod oracles;
 pub mod pin;
 pub mod plan;

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::cases::Counts;
 use crate::chaos::ChaosPlan;
 use crate::conn::{Conn, Cut, Fuse, Side};
+use crate::rivals::RIVAL_PROCESS;
 use crate::rng::Rng;
+use crate::scripts::SCRIPT_PROCESS;
 use crate::trace::{Keep, Trace, What};
 
 /// What the network of a run is like.
@@ -248,8 +250,10 @@ impl Net {
         let nth = counts.entry(client).or_default();
         *nth += 1;
         conn.client.set(Some(client));
+        conn.by_hand
+            .set(process == RIVAL_PROCESS || process == SCRIPT_PROCESS);
         let until = self.disturbed_until.borrow().get(&client).copied();
-        if process == 0 || until.is_some_and(|until| self.now() <= until) {
+        if process == RIVAL_PROCESS || until.is_some_and(|until| self.now() <= until) {
             // Plain scripts leave without a word, and a link under a fault excuses much.
             conn.disturbed.set(true);
         }

@@ -359,7 +359,6 @@ impl Process {
                 net.note(host, format!("live {stream:?}"));
             }
             Event::SessionRenewed => net.case("session-renewed"),
-            Event::Paused { .. } => net.case("paused"),
             _ => {}
         }
         None

@@ -268,7 +268,7 @@ fn payload(generation: u64, number: u64) -> String {
 /// How long a holder waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Their dials are not those of a shipped client.
-const RIVAL_PROCESS: u32 = 0;
+pub(crate) const RIVAL_PROCESS: u32 = 0;
 
 async fn next(inbox: &mut Inbox) -> Option<String> {
     loop {

@@ -22,7 +22,7 @@ pub struct Scripts {
 }
 
 /// Their dials are not those of a shipped client.
-const SCRIPT_PROCESS: u32 = u32::MAX;
+pub(crate) const SCRIPT_PROCESS: u32 = u32::MAX;
 /// How long a peer reads before it leaves.
 const STAY_MS: u64 = 300;
 /// How long to wait for the end of a conversation.

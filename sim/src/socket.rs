@@ -14,6 +14,7 @@ use crate::chaos::ChaosStream;
 use crate::conn::{Conn, Cut, Fuse, Op, Side, Trigger};
 use crate::net::Net;
 use crate::rng::Rng;
+use crate::sometimes;
 use crate::trace::What;
 use crate::wire::{Scanner, Seen};
 
@@ -167,9 +168,7 @@ impl Socket {
         } else if let Seen::Head { status: 101 } = seen {
             self.conn.upgraded.set(true);
         } else if let Seen::Message { preview, len, .. } = seen {
-            if self.side == Side::Client {
-                self.conn.used.set(true);
-            }
+            self.follow_numbers(preview);
             if self.conn.close_sent[1 - index].get().is_some() {
                 self.net.case("close-crossing");
             }
@@ -189,6 +188,21 @@ impl Socket {
             && *label == seen.label()
         {
             self.label_count += 1;
+        }
+    }
+
+    fn follow_numbers(&self, preview: &[u8]) {
+        if self.side == Side::Server {
+            self.conn.numbering.server_said(preview);
+            return;
+        }
+        self.conn.used.set(true);
+        if self.conn.by_hand.get() {
+            return;
+        }
+        match self.conn.numbering.client_said(preview) {
+            Ok(resumed) => sometimes!(self.net, "numbered-on", resumed),
+            Err(text) => self.net.violate("I5", format!("#{}: {text}", self.conn.id)),
         }
     }
 
