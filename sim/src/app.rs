@@ -77,6 +77,8 @@ impl Apps {
                 match order {
                     Order::Start => self.start_process(client),
                     Order::Crash => {
+                        // The order may have waited for a second process to start.
+                        self.world.net.disturb(Some(client));
                         if let Some(running) = of.processes.borrow().last() {
                             running.task.abort();
                             running.process.set_end(End::Crashed);
