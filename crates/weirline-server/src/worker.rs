@@ -341,8 +341,12 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
+
     use tokio::net::TcpStream;
-    use weirline_log::MemoryReader;
+    use weirline_log::{EventLog as _, MemoryConfig, MemoryLog, MemoryReader, StreamId};
 
     /// An idle connection is its driver, and about 900 bytes around it: the task's header, tokio's records of the socket and
     /// of the timer, the slot in the registry. The bar is 2 KiB for an echo.
@@ -352,5 +356,53 @@ mod tests {
         let stream = size_of::<Driver<TcpStream, StreamHandler<MemoryReader>>>();
         assert!(echo <= 768, "{echo}");
         assert!(stream <= 1088, "{stream}");
+    }
+
+    /// A committer on another thread that is as fast as this one: each mail is answered by the next before it is delivered.
+    struct NextMail {
+        hub: Hub,
+        stream: StreamId,
+        woken: Arc<AtomicUsize>,
+    }
+
+    impl Wake for NextMail {
+        fn wake(self: Arc<Self>) {
+            self.woken.fetch_add(1, Ordering::Relaxed);
+            self.hub
+                .worker(0)
+                .put(|mail| mail.grown.extend([self.stream.clone()]));
+        }
+    }
+
+    #[test]
+    fn connections_have_their_turn_between_two_mails() {
+        let (hub, stopped) = (Hub::new(1), watch::channel(Stage::Running).1);
+        let parts = Parts {
+            config: Arc::default(),
+            hub: hub.clone(),
+            reader: MemoryLog::new(MemoryConfig::default(), 1).split().1,
+            entropy: Entropy::from_fn(|bytes| bytes.fill(0)),
+            observer: (),
+            stop: stopped,
+        };
+        let worker = Worker::new(0, parts);
+        let stream = |number: usize| StreamId::new(&number.to_string()).unwrap();
+        let woken = Arc::new(AtomicUsize::new(0));
+        let places: Vec<Place> = (0..10)
+            .map(|number| {
+                let place = worker.core.registry.enter(hub.count_socket().0, true);
+                place.subscribe(&stream(number));
+                let (hub, stream, woken) = (hub.clone(), stream(number + 1), Arc::clone(&woken));
+                place.check_in(&Waker::from(Arc::new(NextMail { hub, stream, woken })));
+                place
+            })
+            .collect();
+        hub.worker(0).put(|mail| mail.grown.extend([stream(0)]));
+        let mut delivering = pin!(worker.core.deliver_mail());
+        for turn in 1..=places.len() {
+            let task = &mut Context::from_waker(Waker::noop());
+            assert!(delivering.as_mut().poll(task).is_pending());
+            assert_eq!(woken.load(Ordering::Relaxed), turn);
+        }
     }
 }
