@@ -369,6 +369,46 @@ fn what_was_in_flight_behind_a_refusal_is_ignored() {
     assert_eq!(bench.heard(), ["ACK:1"]);
 }
 
+/// Nothing is unbounded: whoever asks for refusals faster than it takes them is not read on.
+#[test]
+fn refusals_that_nobody_takes_stop_the_reading() {
+    let mut bench = Bench::new();
+    bench.say(&[&session(1), "RESUME_FROM:none"]);
+    let TextServerConfig {
+        read_messages_max,
+        in_flight_messages_max,
+        ..
+    } = TextServerConfig::default();
+    for refused in 1..=read_messages_max + in_flight_messages_max {
+        assert!(bench.server.wants_input(), "{refused}");
+        bench
+            .server
+            .handle_message(bench.now, PayloadKind::Text, b"1:longer than 8 bytes");
+    }
+    assert!(!bench.server.wants_input());
+    bench.server.poll_transmit().unwrap();
+    assert!(bench.server.wants_input(), "there is room again");
+}
+
+/// Two ends that both have much to say would otherwise wait for one another.
+#[test]
+fn entries_on_their_way_do_not_stop_the_reading() {
+    let mut bench = Bench::new();
+    (bench.writer, bench.reader) = MemoryLog::new(MemoryConfig::default(), 1).split();
+    bench.say(&[&session(1), "RESUME_FROM:0"]);
+    let read_max = TextServerConfig::default().read_messages_max;
+    for _ in 0..=read_max {
+        bench.append("x");
+    }
+    let more = bench
+        .server
+        .read_from(&bench.reader, usize::MAX, &mut Vec::new())
+        .unwrap();
+    assert!(more && bench.server.wants_input());
+    let queued = std::iter::from_fn(|| bench.server.poll_transmit());
+    assert_eq!(queued.count(), read_max);
+}
+
 #[test]
 fn a_count_that_changed_under_the_connection_ends_it() {
     let mut bench = Bench::new();

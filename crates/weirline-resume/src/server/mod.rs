@@ -210,8 +210,17 @@ impl TextServer {
         match self.phase {
             Phase::Attaching(_) => false,
             Phase::Over => true,
-            _ => self.work.as_ref().is_none_or(|work| work.has_room(&self.config)),
+            _ => {
+                self.has_room_for_answers()
+                    && self.work.as_ref().is_none_or(|work| work.has_room(&self.config))
+            }
         }
+    }
+
+    /// What one read of the log brings is always room enough, so that a subscriber that lags does not stop its own publishing. More
+    /// than that are answers: refusals, which a peer can ask for without end and not take.
+    fn has_room_for_answers(&self) -> bool {
+        self.out.len() < self.config.read_messages_max + self.config.in_flight_messages_max
     }
 
     /// The session and attach of this connection, from its `SESSION` on: by these a hub finds the connection to fence.
