@@ -179,7 +179,6 @@ fn the_answer_of_the_standard_is_taken_and_frames_behind_it_are_kept() {
         ("Switching Protocols", ""),
         (" Switching Protocols", ""),
         ("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n"),
-        ("\r\n\r\n", "\r\nSec-WebSocket-Extensions: \r\n\r\n"),
     ] {
         read(answer(from, to).as_bytes()).unwrap_or_else(|error| panic!("{to:?}: {error}"));
     }

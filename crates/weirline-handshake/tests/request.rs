@@ -226,7 +226,6 @@ fn subprotocols_are_negotiated_in_the_clients_order() {
     check(Some("WEIRLINE.v1.text"), &ours, Err(400));
     check(Some("weirline.v1.tex"), &ours, Err(400));
     check(Some("mqtt"), &[], Err(400));
-    check(Some(""), &ours, Ok(None));
 }
 
 #[test]

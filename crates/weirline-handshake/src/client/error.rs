@@ -32,7 +32,8 @@ pub enum HandshakeError {
     /// `Sec-WebSocket-Accept` is absent, repeated or does not answer our key (item 4).
     #[error("the answer does not fit our key: it comes from a cache, or the server is no WebSocket server")]
     Accept,
-    /// The server names an extension that was not offered (item 5); this client offers none.
+    /// The server names an extension that was not offered, or sends an empty list of them (item 5); this client offers
+    /// none.
     #[error("the server chose an extension that was not offered: the server is at fault")]
     ExtensionNotOffered,
     /// The server names a subprotocol that was not offered, or more than one (item 6).

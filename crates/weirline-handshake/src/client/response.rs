@@ -202,12 +202,8 @@ impl ResponseReader {
         if has_body {
             return Err(HandshakeError::Body);
         }
-        let names_extension = |value: &http::HeaderValue| !value.as_bytes().trim_ascii().is_empty();
-        if headers
-            .get_all(header::SEC_WEBSOCKET_EXTENSIONS)
-            .iter()
-            .any(names_extension)
-        {
+        // An empty list names no extension, but it is none either (RFC 6455 §9.1).
+        if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return Err(HandshakeError::ExtensionNotOffered);
         }
         let subprotocol = match single(&headers, &header::SEC_WEBSOCKET_PROTOCOL) {

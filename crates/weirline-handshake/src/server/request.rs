@@ -240,22 +240,30 @@ fn read_key(headers: &HeaderMap) -> Result<WebSocketKey, Rejection> {
     }
 }
 
-/// RFC 6455 §4.2.1 item 8, §11.3.4: may be spread over several fields.
+/// RFC 6455 §4.2.1 item 8, §11.3.4: may be spread over several fields, and names at least one (§4.3).
 fn read_subprotocols(headers: &HeaderMap) -> Result<Vec<Subprotocol>, Rejection> {
     let mut names = Vec::new();
     for value in texts(headers, &header::SEC_WEBSOCKET_PROTOCOL, Kind::Subprotocol) {
         Subprotocol::read_list(value?, &mut names)
             .map_err(|error| Rejection::protocol(Kind::Subprotocol, error.to_string()))?;
     }
+    if names.is_empty() && headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        let message = "Sec-WebSocket-Protocol names nothing: leave it out";
+        return Err(Rejection::protocol(Kind::Subprotocol, message));
+    }
     Ok(names)
 }
 
-/// RFC 6455 §4.2.1 item 9, §9.1: may be spread over several fields.
+/// RFC 6455 §4.2.1 item 9, §9.1: may be spread over several fields, and names at least one.
 fn read_extensions(headers: &HeaderMap) -> Result<Vec<ExtensionOffer>, Rejection> {
     let mut offers = Vec::new();
     for value in texts(headers, &header::SEC_WEBSOCKET_EXTENSIONS, Kind::Extension) {
         ExtensionOffer::read_list(value?, &mut offers)
             .map_err(|error| Rejection::protocol(Kind::Extension, error.to_string()))?;
+    }
+    if offers.is_empty() && headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        let message = "Sec-WebSocket-Extensions names nothing: leave it out";
+        return Err(Rejection::protocol(Kind::Extension, message));
     }
     Ok(offers)
 }
