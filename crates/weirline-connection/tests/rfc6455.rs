@@ -200,6 +200,30 @@ fn fragments_follow_each_other() {
 }
 
 #[test]
+fn fragments_are_one_message_of_the_first_ones_kind_in_their_order() {
+    // RFC 6455 §5.4, §6.2
+    for (opcode, kind) in [(TEXT, MessageKind::Text), (BINARY, MessageKind::Binary)] {
+        let wire = |role| {
+            frames(
+                role,
+                &[
+                    (opcode, b"one, "),
+                    (CONTINUATION, b"two, "),
+                    (CONTINUATION, b"three, "),
+                    (FIN | CONTINUATION, b"four"),
+                    (FIN | opcode, b"the next"),
+                    (opcode, b"and "),
+                    (FIN | CONTINUATION, b"another"),
+                ],
+            )
+        };
+        let seen = [&b"one, two, three, four"[..], b"the next", b"and another"]
+            .map(|payload| Seen::Message(kind, payload.to_vec()));
+        check("in order", wire, &seen, None);
+    }
+}
+
+#[test]
 fn control_frames_stand_between_fragments() {
     // RFC 6455 §5.4, §5.5
     let wire = |role| {
