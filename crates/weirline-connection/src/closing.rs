@@ -93,6 +93,16 @@ impl Closing {
         self.failure.get_or_insert_with(|| Box::new(cause));
     }
 
+    /// Why this side has failed the connection, if it has.
+    pub(crate) fn failure(&self) -> Option<&Cause> {
+        self.failure.as_deref()
+    }
+
+    /// The code of the Close that is queued or sent.
+    pub(crate) fn code(&self) -> Option<CloseCode> {
+        self.sent.flatten()
+    }
+
     pub(crate) fn shut_down(&mut self) {
         self.shut_down = true;
     }

@@ -335,17 +335,15 @@ impl Connection {
         if !self.closing.is_open() {
             return Err(SendError::Closed);
         }
-        let opcode = match kind {
-            MessageKind::Text => OpCode::Text,
-            MessageKind::Binary => OpCode::Binary,
-        };
         if kind == MessageKind::Text && !payload.is_utf8_after(prefix) {
             return Err(SendError::NotUtf8);
         }
         let fragment = self.fragment_bytes();
         let mut keys = self.mask.as_mut().map(|mask| || MaskKey::new(mask()));
         let mask = keys.as_mut().map(|keys| keys as &mut dyn FnMut() -> MaskKey);
-        let sent = self.output.send(now, opcode, prefix, payload, fragment, mask);
+        let sent = self
+            .output
+            .send(now, opcode(kind), prefix, payload, fragment, mask);
         let result = match sent {
             Ok(dropped) => Ok(Sent { dropped }),
             Err(Refused::Full) => Err(SendError::Full),
@@ -370,6 +368,40 @@ impl Connection {
     pub fn fail_with(&mut self, now: Instant, code: CloseCode, reason: &str) {
         self.fail(Cause::ClosedLocally, code, reason);
         self.settle(now);
+    }
+
+    /// After this side has failed the connection: `message` goes out before the Close frame, which carries `reason` in the place of
+    /// its own. So a peer that was too slow learns what to do, although what was queued for it is given up. The message is one
+    /// frame and should be short; the reason is cut after 123 bytes. A second call replaces the first. Where a message was given up
+    /// between two of its fragments no other may begin (RFC 6455 §5.4): then only the reason is told.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] where the connection was not [failed](Self::failure), or a part of the Close frame is sent;
+    /// [`SendError::NotUtf8`].
+    pub fn farewell(&mut self, message: Option<(MessageKind, &[u8])>, reason: &str) -> Result<(), SendError> {
+        if self.closing.failure().is_none() || self.closing.end().is_some() {
+            return Err(SendError::Closed);
+        }
+        if let Some((MessageKind::Text, text)) = message
+            && std::str::from_utf8(text).is_err()
+        {
+            return Err(SendError::NotUtf8);
+        }
+        let code = self.closing.code();
+        let close = CloseFrame { code, reason }.encode();
+        let message = message.map(|(kind, message)| (opcode(kind), message));
+        let mask = &mut self.mask;
+        let replaced = self
+            .output
+            .replace_close(message, &close, || mask.as_mut().map(|mask| MaskKey::new(mask())));
+        if replaced { Ok(()) } else { Err(SendError::Closed) }
+    }
+
+    /// Why this side has failed the connection (RFC 6455 §7.1.7), once it has.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Cause> {
+        self.closing.failure()
     }
 
     /// Ends the connection at once, without a closing handshake.
@@ -497,6 +529,13 @@ impl Connection {
 
     fn mask_key(&mut self) -> Option<MaskKey> {
         self.mask.as_mut().map(|mask| MaskKey::new(mask()))
+    }
+}
+
+fn opcode(kind: MessageKind) -> OpCode {
+    match kind {
+        MessageKind::Text => OpCode::Text,
+        MessageKind::Binary => OpCode::Binary,
     }
 }
 

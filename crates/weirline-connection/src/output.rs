@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use weirline_codec::{FrameHeader, MaskKey, OpCode, apply_mask};
+use weirline_codec::{FrameHeader, HEADER_BYTES_MAX, MaskKey, OpCode, apply_mask};
 use weirline_flow::{BoundedQueue, BreakCause, Counters, Push, QueueLimits, Strategy, Tally};
 
 use crate::large::Large;
@@ -28,8 +28,12 @@ pub(crate) struct Output {
     /// A large message of which the transport has taken some bytes.
     in_hand: Option<Box<Large>>,
     control: ControlLane,
-    /// The encoded Close frame: goes out last.
+    /// The encoded Close frame, with the last words before it: goes out last.
     close: Option<Bytes>,
+    /// Whether the transport has taken a part of `close`.
+    close_begun: bool,
+    /// A message was given up between two of its fragments: no other may begin (RFC 6455 §5.4).
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,8 @@ impl Output {
             in_hand: None,
             control: ControlLane::default(),
             close: None,
+            close_begun: false,
+            cut: false,
         }
     }
 
@@ -153,18 +159,7 @@ impl Output {
 
     fn encode(&mut self, opcode: OpCode, prefix: &[u8], payload: &[u8], key: Option<MaskKey>) -> usize {
         let start = self.arena.len();
-        let header = FrameHeader {
-            mask: key,
-            ..FrameHeader::data(opcode, true, (prefix.len() + payload.len()) as u64)
-        };
-        let header = header.encode();
-        self.arena.reserve(header.len() + prefix.len() + payload.len());
-        self.arena.put_slice(&header);
-        self.arena.put_slice(prefix);
-        self.arena.put_slice(payload);
-        if let Some(key) = key {
-            apply_mask(key, 0, &mut self.arena[start + header.len()..]);
-        }
+        put_data(&mut self.arena, opcode, prefix, payload, key);
         self.arena.len() - start
     }
 
@@ -185,9 +180,33 @@ impl Output {
         self.close = Some(frame.freeze());
     }
 
+    /// Puts another Close frame in the place of the one that is queued, and a message before it as a single frame, unless that would
+    /// stand within another message. Says whether there was a Close of which nothing was sent.
+    pub(crate) fn replace_close(
+        &mut self,
+        message: Option<(OpCode, &[u8])>,
+        close: &[u8],
+        mut key: impl FnMut() -> Option<MaskKey>,
+    ) -> bool {
+        if self.close.is_none() || self.close_begun {
+            return false;
+        }
+        let mut frames = BytesMut::new();
+        if let Some((opcode, message)) = message.filter(|_| !self.cut) {
+            put_data(&mut frames, opcode, &[], message, key());
+        }
+        put_control(&mut frames, OpCode::Close, close, key());
+        self.close = Some(frames.freeze());
+        true
+    }
+
     /// Gives up what is queued, so that the Close frame follows the frame in hand. Returns what was given up.
     pub(crate) fn discard(&mut self) -> Tally {
         let rest = self.in_hand.as_ref().map_or(0, |large| large.frame_rest());
+        self.cut |= self
+            .in_hand
+            .as_ref()
+            .is_some_and(|large| large.remaining() > rest);
         if rest > 0 {
             let mut bytes = Vec::with_capacity(rest);
             self.in_hand.iter().for_each(|large| {
@@ -343,6 +362,7 @@ impl Output {
             let step = left.min(close.len());
             close.advance(step);
             left -= step;
+            self.close_begun = true;
             if close.is_empty() {
                 self.close = None;
             }
@@ -437,7 +457,7 @@ impl ControlLane {
             return;
         }
         let full = self.frames.len() >= CONTROL_FRAMES_MAX
-            || self.bytes.len() + payload.len() + weirline_codec::HEADER_BYTES_MAX > CONTROL_BYTES_MAX;
+            || self.bytes.len() + payload.len() + HEADER_BYTES_MAX > CONTROL_BYTES_MAX;
         // RFC 6455 §5.5.3: an endpoint may answer only the latest of several pings.
         if full
             && is_pong
@@ -479,6 +499,23 @@ impl ControlLane {
             *self = Self::default();
         }
         step
+    }
+}
+
+/// One unfragmented data frame.
+fn put_data(out: &mut BytesMut, opcode: OpCode, prefix: &[u8], payload: &[u8], key: Option<MaskKey>) {
+    let header = FrameHeader {
+        mask: key,
+        ..FrameHeader::data(opcode, true, (prefix.len() + payload.len()) as u64)
+    }
+    .encode();
+    out.reserve(header.len() + prefix.len() + payload.len());
+    out.put_slice(&header);
+    let start = out.len();
+    out.put_slice(prefix);
+    out.put_slice(payload);
+    if let Some(key) = key {
+        apply_mask(key, 0, &mut out[start..]);
     }
 }
 

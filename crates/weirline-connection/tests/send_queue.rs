@@ -390,6 +390,39 @@ fn a_failure_in_a_large_message_ends_at_its_frame() {
     }
 }
 
+/// R19: a message and a reason can be said at the end of a failed connection, and never within another message (RFC 6455 §5.4).
+#[test]
+fn a_farewell_stands_before_the_close_and_in_no_message() {
+    let last = Some((MessageKind::Text, &b"PAUSE"[..]));
+    for role in ROLES {
+        for taken in (0..300).chain([1000]) {
+            let now = start();
+            let config = config(|config| config.fragment_bytes = 126);
+            let mut connection = connection(role, &config, now);
+            assert_eq!(connection.farewell(last, "open"), Err(SendError::Closed));
+            let _ = send(&mut connection, now, &[7; 500]).unwrap();
+            let _ = send(&mut connection, now, b"never sent").unwrap();
+            let mut wire = take_slices::<30>(&mut connection, now, taken);
+            connection.fail_with(now, code(1008), "at first");
+            let not_utf8 = Some((MessageKind::Text, &b"\xFF"[..]));
+            assert_eq!(connection.farewell(not_utf8, ""), Err(SendError::NotUtf8));
+            connection.farewell(None, "replaced").unwrap();
+            connection.farewell(last, "at last").unwrap();
+            wire.extend(drain(&mut connection, now));
+            assert_eq!(connection.farewell(last, "sent"), Err(SendError::Closed));
+            // `parse` refuses a message that begins within another.
+            let frames = parse(role, &wire);
+            let close = frames.last().unwrap();
+            assert_eq!(close.payload, close_payload(1008, b"at last"), "{taken}");
+            let begun = frames.first().is_some_and(|frame| !frame.fin);
+            let whole = messages(&frames);
+            let told = whole.last().is_some_and(|(_, payload)| payload == b"PAUSE");
+            let finished = whole.iter().any(|(_, payload)| payload.len() == 500);
+            assert_eq!(told, !begun || finished, "{taken} {frames:?}");
+        }
+    }
+}
+
 #[test]
 fn a_prefix_of_any_length_belongs_to_the_message() {
     for role in ROLES {

@@ -18,6 +18,7 @@ pub use close::Close;
 pub use outgoing::{Outgoing, Prefix};
 pub use secret::Secret;
 pub use server::{ReadRequest, TextServer, TextServerConfig};
+pub use text::PauseReason;
 
 /// The normative description of the protocol.
 #[doc = include_str!("../PROTOCOL.md")]

@@ -107,6 +107,17 @@ impl Outgoing {
         }
     }
 
+    /// The text of a message that is the protocol's own and carries no payload, such as `GAP:1:2:retention`: for logs. It is one line
+    /// of printable characters. `None` for a payload, and for an `ACK`.
+    #[must_use]
+    pub fn control_text(&self) -> Option<&str> {
+        if self.prefix.is_empty() {
+            std::str::from_utf8(&self.payload).ok()
+        } else {
+            None
+        }
+    }
+
     /// Length of the whole message in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

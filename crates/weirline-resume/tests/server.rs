@@ -667,6 +667,22 @@ fn r19_a_break_is_announced() {
     assert_eq!(bench.heard(), ["PAUSE:slow-consumer", close]);
 }
 
+/// A break gives up what waits: the last that is said must not stand behind it.
+#[test]
+fn r19_a_break_waits_for_nothing() {
+    let mut bench = Bench::new();
+    bench.append_all(["a", "b"]);
+    bench.say(&["RESUME_FROM:0"]);
+    let seen = bench.heard();
+    bench.append("c");
+    bench.say(&["1:published"]);
+    bench.server.pause(PauseReason::PUBLISHING);
+    let after = Duration::from_secs(90);
+    bench.server.break_off(PauseReason::SLOW_CONSUMER, after);
+    let close = "close 1008 Backpressure: downstream saturated; resume=1; after=60000";
+    assert_eq!(bench.heard(), [close], "behind {seen:?}: paused already");
+}
+
 #[test]
 fn r16_a_cursor_that_jumps_says_so() {
     let mut bench = Bench::new();

@@ -180,10 +180,12 @@ fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Co
             }
         }
         (Command::Attach { session, attach, .. }, Outcome::AttachRefused(refusal)) => {
-            info!(event = "session.refused", %session, %attach, reason = %refusal, "session refused");
+            let conn = from.map(tracing::field::display);
+            info!(event = "session.refused", conn, %session, %attach, reason = %refusal, "session refused");
         }
         (&Command::Detach { session, attach, now }, Outcome::Detached) => {
-            info!(event = "session.detached", %session, %attach, "session detached");
+            let conn = from.map(tracing::field::display);
+            info!(event = "session.detached", conn, %session, %attach, "session detached");
             sessions.detached(session, attach, now);
         }
         (&Command::Expire { session, attach, .. }, Outcome::Expired) => {
@@ -194,7 +196,8 @@ fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Co
             sessions.ended(session, attach);
         }
         (Command::Append { stream, .. }, Outcome::AppendRefused(refusal)) => {
-            debug!(event = "append.refused", %stream, reason = %refusal, "message refused");
+            let conn = from.map(tracing::field::display);
+            debug!(event = "append.refused", conn, %stream, reason = %refusal, "message refused");
         }
         _ => {}
     }

@@ -31,6 +31,9 @@ pub struct Config {
     /// The longest `Retry-After` of a 503. Each is drawn at random below it, so that a crowd does not come back as one.
     /// Default 30 s.
     pub retry_after_max: Duration,
+    /// How long a consumer that was too slow is asked to stay away. Each is drawn at random below it, so that a crowd does not
+    /// come back as one. Default 5 s; clients are told at most 60 s.
+    pub break_after_max: Duration,
     /// Limits and timers of a connection to a stream.
     pub stream_connection: Arc<weirline_connection::Config>,
     /// Limits and timers of a connection to `/echo`: texts may have 16 MiB there.
@@ -61,6 +64,7 @@ impl Default for Config {
             handshake: AcceptSettings::default(),
             connections_max: 50_000,
             retry_after_max: Duration::from_secs(30),
+            break_after_max: Duration::from_secs(5),
             stream_connection: Arc::new(stream_connection),
             echo_connection: Arc::new(echo_connection),
             text: Arc::new(text),

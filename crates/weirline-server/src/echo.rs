@@ -1,8 +1,12 @@
 //! `/echo`: every message goes back to its sender.
 
+use std::fmt;
+
 use tracing::info;
+use weirline_log::StreamId;
 use weirline_tokio::{CloseCode, Context, End, Event, Handler, HandlerError, SendError};
 
+use crate::clock;
 use crate::registry::{Place, Stage};
 
 /// Sends everything back. It holds nothing but its place in the registry.
@@ -43,8 +47,12 @@ impl Handler for EchoHandler {
         Ok(())
     }
 
+    fn id(&self) -> Option<&dyn fmt::Display> {
+        Some(self.place.id_ref())
+    }
+
     fn on_end(&mut self, end: &End) {
-        log_end(&self.place, end);
+        log_end(&self.place, None, end);
     }
 }
 
@@ -57,9 +65,17 @@ pub(crate) fn leave(cx: &mut Context<'_>, stage: Stage) {
     }
 }
 
-pub(crate) fn log_end(place: &Place, end: &End) {
-    let (sent, received) = (end.sent.map(CloseCode::value), end.received.map(CloseCode::value));
-    info!(event = "connection.closed", conn = %place.id(), sent, received, cause = %end.cause, "connection closed");
+pub(crate) fn log_end(place: &Place, stream: Option<&StreamId>, end: &End) {
+    info!(
+        event = "connection.closed",
+        conn = %place.id(),
+        stream = stream.map(tracing::field::display),
+        sent = end.sent.map(CloseCode::value),
+        received = end.received.map(CloseCode::value),
+        cause = %end.cause,
+        lasted_ms = place.age(clock::now()).as_millis(),
+        "connection closed"
+    );
 }
 
 /// From this length on it is cheaper to hand an assembled message on than to copy it.

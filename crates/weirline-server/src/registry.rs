@@ -4,11 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use tokio::sync::Notify;
 use weirline_log::StreamId;
 
+use crate::clock;
 use crate::hub::{ConnId, Reply, SocketGuard, WorkerMail};
 
 /// How far the shutdown has come.
@@ -47,6 +49,7 @@ struct Table {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
+    since: Instant,
     waker: Option<Waker>,
     stream: Option<Box<StreamSlot>>,
     _socket: SocketGuard,
@@ -89,6 +92,7 @@ impl Registry {
         let stream = stream.then(Box::default);
         let slot = table.slots.insert(Slot {
             generation,
+            since: clock::now(),
             waker: None,
             stream,
             _socket: socket,
@@ -205,6 +209,17 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn id(&self) -> ConnId {
         self.id
+    }
+
+    pub(crate) fn id_ref(&self) -> &ConnId {
+        &self.id
+    }
+
+    /// How long the connection is open.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        let table = self.registry.0.table.borrow();
+        let slot = table.slots.get(self.id.slot as usize);
+        slot.map_or(Duration::ZERO, |slot| now.saturating_duration_since(slot.since))
     }
 
     /// Says whom to wake, and returns the stage of the shutdown.

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tracing::{debug, error, info};
+use tracing::{debug, error};
 use weirline_log::{LogReader, LogWriter};
 use weirline_tokio::{Entropy, Observer};
 
@@ -19,6 +19,7 @@ use crate::alarm::Alarm;
 use crate::committer::Committer;
 use crate::hub::Hub;
 use crate::registry::Stage;
+use crate::serve::until_told;
 use crate::sessions::Sessions;
 use crate::worker::{Parts, Worker};
 use crate::{Config, ServeError};
@@ -133,17 +134,7 @@ impl Bound {
         }
         drop(parts);
 
-        main.block_on(async {
-            tokio::select! {
-                biased;
-                () = shutdown => {}
-                // Only a panic ends a part before its time; the others leave in good order.
-                () = alarm.rung() => {}
-            }
-        });
-        info!(event = "server.stopping", "stopping");
-        // Nobody listens any more when all workers have ended, and then there is nothing to say.
-        let _ = stop.send(Stage::Closing);
+        main.block_on(until_told(shutdown, &alarm, &stop));
         let mut result = Ok(());
         for thread in threads {
             result = result.and(join(thread, "a worker"));

@@ -65,6 +65,23 @@ where
         .collect();
     drop((listener, parts));
 
+    until_told(shutdown, &alarm, &stop).await;
+    let mut result = Ok(());
+    for worker in workers {
+        result = result.and(join(worker, "a worker").await);
+    }
+    hub.close();
+    result = result.and(join(committer, "the committer").await);
+    debug!(event = "server.stopped", "stopped");
+    result
+}
+
+/// Waits for the shutdown, and tells the workers.
+pub(crate) async fn until_told(
+    shutdown: impl Future<Output = ()>,
+    alarm: &Alarm,
+    stop: &watch::Sender<Stage>,
+) {
     tokio::select! {
         biased;
         () = shutdown => {}
@@ -74,14 +91,6 @@ where
     info!(event = "server.stopping", "stopping");
     // Nobody listens any more when all workers have ended, and then there is nothing to say.
     let _ = stop.send(Stage::Closing);
-    let mut result = Ok(());
-    for worker in workers {
-        result = result.and(join(worker, "a worker").await);
-    }
-    hub.close();
-    result = result.and(join(committer, "the committer").await);
-    debug!(event = "server.stopped", "stopped");
-    result
 }
 
 fn spawn_guarded(alarm: &Alarm, part: impl Future<Output = ()> + 'static) -> JoinHandle<()> {

@@ -1,13 +1,16 @@
 //! `/v1/streams/{stream}`: the text form of the resume protocol over one connection.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, error};
+use tracing::{error, info};
 use weirline_log::{Command, Entry, LogReader, PayloadKind};
-use weirline_resume::{Close, Outgoing, TextServer};
-use weirline_tokio::{CloseCode, Context, End, Event, Handler, HandlerError, MessageKind, SendError};
+use weirline_resume::{Close, Outgoing, PauseReason, TextServer};
+use weirline_tokio::{
+    Cause, CloseCode, Context, End, Entropy, Event, Handler, HandlerError, MessageKind, SendError,
+};
 
 use crate::clock;
 use crate::echo::{leave, log_end};
@@ -21,6 +24,8 @@ pub(crate) struct Streams<R> {
     pub(crate) reader: R,
     /// Entries on their way from the log to a connection; empty between turns.
     pub(crate) scratch: RefCell<Vec<Entry>>,
+    pub(crate) entropy: Entropy,
+    pub(crate) break_after_max: Duration,
 }
 
 /// Moves bytes between the connection, the [`TextServer`], the committer and the log.
@@ -125,6 +130,10 @@ impl<R: LogReader> StreamHandler<R> {
                 self.waiting = Some(Box::new(outgoing));
                 return Ok(false);
             }
+            // What a client is told besides its messages: where it stands, and what it will never get.
+            if let Some(said) = outgoing.control_text() {
+                info!(event = "stream.told", conn = %self.place.id(), stream = %self.server.stream(), said, "told");
+            }
             let Outgoing {
                 kind,
                 prefix,
@@ -143,7 +152,7 @@ impl<R: LogReader> StreamHandler<R> {
         let Some(close) = self.server.poll_close() else {
             return;
         };
-        debug!(event = "connection.closing", conn = %self.place.id(), code = close.code, reason = %close.reason, "closing");
+        info!(event = "connection.closing", conn = %self.place.id(), code = close.code, reason = %close.reason, "closing");
         let code = CloseCode::try_from(close.code).unwrap_or(CloseCode::INTERNAL_ERROR);
         if close.code == Close::SUPERSEDED {
             // The client has another connection: what waits here is of no use to it.
@@ -180,12 +189,37 @@ impl<R: LogReader> Handler for StreamHandler<R> {
         Ok(())
     }
 
+    fn on_break(&mut self, cx: &mut Context<'_>, cause: &Cause) -> Result<(), HandlerError> {
+        let reason = match cause {
+            Cause::PausedTooLong => PauseReason::PUBLISHING,
+            _ => PauseReason::SLOW_CONSUMER,
+        };
+        let after = self
+            .streams
+            .break_after_max
+            .mul_f64(self.streams.entropy.uniform());
+        self.waiting = None;
+        self.server.break_off(reason, after);
+        let pause = self.server.poll_transmit();
+        let Some(close) = self.server.poll_close() else {
+            return Ok(());
+        };
+        info!(event = "connection.breaking", conn = %self.place.id(), %cause, reason = %close.reason, "breaking");
+        let pause = pause.map(|pause| (message_kind(pause.kind), pause.to_vec()));
+        let last = pause.as_ref().map(|(kind, pause)| (*kind, &pause[..]));
+        cx.farewell(last, &close.reason).map_err(HandlerError::new)
+    }
+
+    fn id(&self) -> Option<&dyn fmt::Display> {
+        Some(self.place.id_ref())
+    }
+
     fn next_wake(&self) -> Option<Instant> {
         self.server.poll_timeout()
     }
 
     fn on_end(&mut self, end: &End) {
-        log_end(&self.place, end);
+        log_end(&self.place, Some(self.server.stream()), end);
     }
 }
 

@@ -71,6 +71,8 @@ where
             hub: hub.clone(),
             reader,
             scratch: RefCell::default(),
+            entropy: entropy.clone(),
+            break_after_max: config.break_after_max,
         });
         let registry = Registry::new(number);
         Self {

@@ -63,6 +63,39 @@ fn a_message_larger_than_the_send_queue_is_delivered() {
     });
 }
 
+/// R19, R20: a subscriber that does not read is broken off; when it reads again it finds out why, and goes on where it was.
+#[test]
+fn a_slow_subscriber_is_told_before_it_is_closed() {
+    run(async {
+        let server = Server::start(config());
+        let mut subscriber = Socket::open(&server, "/v1/streams/s").await;
+        subscriber.resume(None, "0", 0).await;
+        let mut publisher = Socket::open(&server, "/v1/streams/s").await;
+        publisher.resume(None, "none", 0).await;
+        let payload = "x".repeat(20_000);
+        for n in 1..=200 {
+            publisher.send(&format!("{n}:{payload}")).await;
+        }
+        while publisher.next().await.unwrap() != "ACK:200" {}
+        // The subscriber's inbox and the pipe are full, and nobody empties them for a little longer than R20 allows.
+        sleep(Duration::from_millis(2500)).await;
+        let (mut last, mut taken) = (None, 0);
+        while let Some(text) = subscriber.next().await {
+            taken += u64::from(text.ends_with(&payload));
+            last = Some(text);
+        }
+        assert_eq!(last.as_deref(), Some("PAUSE:slow-consumer"));
+        let end = subscriber.ended().await;
+        assert_eq!(end.received, Some(CloseCode::POLICY_VIOLATION));
+        assert!((1..200).contains(&taken), "{taken}");
+        let mut subscriber = Socket::open(&server, "/v1/streams/s").await;
+        subscriber.resume(None, &taken.to_string(), 0).await;
+        for n in taken + 1..=200 {
+            assert_eq!(subscriber.next().await.unwrap(), format!("{n}:{payload}"));
+        }
+    });
+}
+
 /// R9: what was taken in before the end of a connection is in the log.
 #[test]
 fn what_was_sent_before_the_close_is_committed() {

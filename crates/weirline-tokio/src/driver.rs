@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use weirline_connection::{CloseCode, Connection, End, Event, Input};
+use weirline_connection::{Cause, CloseCode, Connection, End, Event, Input};
 use weirline_flow::Tally;
 
 use crate::buffer::ReadBuffer;
@@ -161,7 +161,8 @@ where
         let started = std::mem::replace(&mut turn.now, now());
         let took = turn.now.saturating_duration_since(started);
         if took > SLOW_HANDLER {
-            tracing::warn!(took_ms = took.as_millis(), "handler_slow");
+            let took_ms = took.as_millis();
+            tracing::warn!(event = "handler.slow", conn = self.id(), took_ms, "handler slow");
             self.observer.handler_slow(took);
         }
         if let Some(kind) = write_error {
@@ -287,23 +288,43 @@ where
             draining: &mut self.draining,
             dropped: &mut dropped,
             sent: false,
+            broken: false,
         };
         let handler = &mut self.handler;
         let result = catch_unwind(AssertUnwindSafe(|| call(handler, &mut cx)));
-        let sent = cx.sent;
+        let (sent, broken) = (cx.sent, cx.broken);
         if dropped.messages > 0 {
             self.observer.messages_dropped(dropped);
         }
+        if broken {
+            self.break_off(now);
+        }
         match result {
             Ok(Ok(())) => return sent,
-            Ok(Err(error)) => tracing::error!(%error, "handler_failed"),
-            Err(_) => tracing::error!("handler_panicked"),
+            Ok(Err(error)) => {
+                tracing::error!(event = "handler.failed", conn = self.id(), %error, "handler failed");
+            }
+            Err(_) => tracing::error!(event = "handler.panicked", conn = self.id(), "handler panicked"),
         }
         self.handler_failed = true;
         self.draining = true;
         self.connection
             .fail_with(now, CloseCode::INTERNAL_ERROR, "internal error");
         sent
+    }
+
+    /// The connection was failed by a deadline or by a send, and its Close frame is queued: what is read is of no use any more, and
+    /// the handler may say why.
+    fn break_off(&mut self, now: Instant) {
+        self.draining = true;
+        let failure = self.connection.failure();
+        if let Some(cause @ (Cause::Backpressure(_) | Cause::PausedTooLong)) = failure.cloned() {
+            self.guard(now, |handler, cx| handler.on_break(cx, &cause));
+        }
+    }
+
+    fn id(&self) -> Option<tracing::field::DisplayValue<&dyn std::fmt::Display>> {
+        self.handler.id().map(tracing::field::display)
     }
 
     /// Whether a message can be delivered: the handler wants it, and its answer finds room. A closing connection has no
@@ -397,8 +418,10 @@ where
         }
         let open = self.connection.is_open();
         self.connection.handle_timeout(now);
-        // A deadline closes a connection by failing it.
-        self.draining |= open && !self.connection.is_open();
+        if open && !self.connection.is_open() {
+            // A deadline closes a connection by failing it.
+            self.break_off(now);
+        }
         true
     }
 
@@ -425,14 +448,16 @@ where
     fn finish(&mut self, end: &End) {
         self.observer.ended(end);
         tracing::debug!(
+            event = "driver.ended",
+            conn = self.id(),
             sent = end.sent.map(CloseCode::value),
             received = end.received.map(CloseCode::value),
             cause = %end.cause,
-            "connection_ended"
+            "driver ended"
         );
         let handler = &mut self.handler;
         if catch_unwind(AssertUnwindSafe(|| handler.on_end(end))).is_err() {
-            tracing::error!("handler_panicked");
+            tracing::error!(event = "handler.panicked", conn = self.id(), "handler panicked");
         }
     }
 }

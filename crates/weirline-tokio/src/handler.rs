@@ -1,9 +1,10 @@
 //! What an application gives the driver: a synchronous handler.
 
+use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
-use weirline_connection::{CloseCode, Connection, End, Event, MessageKind, SendError, Sent};
+use weirline_connection::{Cause, CloseCode, Connection, End, Event, MessageKind, SendError, Sent};
 use weirline_flow::Tally;
 
 /// Receives what happens on one connection, inline in its driver.
@@ -32,6 +33,22 @@ pub trait Handler {
     ) -> Result<(), HandlerError> {
         let _ = (cx, task);
         Ok(())
+    }
+
+    /// This side breaks the connection because of back-pressure: [`Cause::Backpressure`] or [`Cause::PausedTooLong`]. What was
+    /// queued is given up; [`Context::farewell`] may say one thing before the Close frame (R19).
+    ///
+    /// # Errors
+    ///
+    /// Any error is logged; the connection ends as it would without.
+    fn on_break(&mut self, cx: &mut Context<'_>, cause: &Cause) -> Result<(), HandlerError> {
+        let _ = (cx, cause);
+        Ok(())
+    }
+
+    /// What log lines about this connection call it: their field `conn`.
+    fn id(&self) -> Option<&dyn fmt::Display> {
+        None
     }
 
     /// When [`poll_work`](Self::poll_work) must be called at the latest, whatever else happens. Each call of it must move a
@@ -68,6 +85,7 @@ pub struct Context<'a> {
     pub(crate) draining: &'a mut bool,
     pub(crate) dropped: &'a mut Tally,
     pub(crate) sent: bool,
+    pub(crate) broken: bool,
 }
 
 impl Context<'_> {
@@ -100,6 +118,16 @@ impl Context<'_> {
     pub fn fail(&mut self, code: CloseCode, reason: &str) {
         self.connection.fail_with(self.now, code, reason);
         *self.draining = true;
+    }
+
+    /// On a connection that this side has failed: says one short message before the Close frame, and another reason in it. See
+    /// [`Connection::farewell`].
+    ///
+    /// # Errors
+    ///
+    /// See [`Connection::farewell`].
+    pub fn farewell(&mut self, message: Option<(MessageKind, &[u8])>, reason: &str) -> Result<(), SendError> {
+        self.connection.farewell(message, reason)
     }
 
     /// Ends the connection at once, without a closing handshake.
@@ -141,8 +169,7 @@ impl Context<'_> {
     }
 
     fn account(&mut self, sent: Result<Sent, SendError>) -> Result<(), SendError> {
-        // A send that breaks the connection has failed it.
-        *self.draining |= sent == Err(SendError::Broken);
+        self.broken |= sent == Err(SendError::Broken);
         let Tally { messages, bytes } = sent?.dropped;
         self.sent = true;
         self.dropped.messages += messages;

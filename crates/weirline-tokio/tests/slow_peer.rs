@@ -42,6 +42,53 @@ async fn a_peer_that_does_not_read_is_broken_off() {
     }
 }
 
+/// R19: whatever breaks the connection for back-pressure, its handler may say why before the Close frame.
+#[tokio::test(start_paused = true)]
+async fn a_break_is_explained_by_its_handler() {
+    struct Explains(Option<usize>);
+    impl Handler for Explains {
+        fn on_event(&mut self, cx: &mut Context<'_>, _: Event<'_>) -> Result<(), HandlerError> {
+            match self.0 {
+                Some(messages) => {
+                    for _ in 0..messages {
+                        let _ = cx.send(MessageKind::Binary, &[0; 100]);
+                    }
+                }
+                None => cx.set_reading(false),
+            }
+            Ok(())
+        }
+
+        fn on_break(&mut self, cx: &mut Context<'_>, cause: &Cause) -> Result<(), HandlerError> {
+            let text = format!("{cause:?}");
+            cx.farewell(Some((MessageKind::Text, text.as_bytes())), "come back")
+                .map_err(HandlerError::new)
+        }
+    }
+    let rows = [
+        (0, Some(3), Cause::Backpressure(BreakCause::Full)),
+        (2, Some(2), Cause::Backpressure(BreakCause::Late)),
+        (60, None, Cause::PausedTooLong),
+    ];
+    for (seconds, messages, cause) in rows {
+        let two = masked(OpCode::Text, true, b"go").repeat(2);
+        let script = Script::new([Read::Data(two)]).writes([Write::Block]);
+        let config = config(|config| config.send_queue.messages = 5);
+        let mut driver = Box::pin(server(script.stream(), config, Explains(messages)));
+        assert!(cut(&mut driver, 1).await.is_none());
+        tokio::time::advance(seconds * SECOND).await;
+        assert!(cut(&mut driver, 1).await.is_none());
+        script.unblock();
+        assert!(cut(&mut driver, 1).await.is_none());
+        let frames = decode_all(script.written());
+        let [said, close] = &frames[..] else {
+            panic!("{cause}: {frames:?}")
+        };
+        assert_eq!(said.payload, format!("{cause:?}").as_bytes());
+        assert_eq!(close.payload[2..], *b"come back");
+    }
+}
+
 /// A thread that was busy with others for long must not take that for the peers' slowness: what can be written is written
 /// before deadlines are judged, and what has come is read before.
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 
 mod cli;
 mod descriptors;
+mod foreground;
 mod logging;
 mod publish;
 mod server;

@@ -14,6 +14,7 @@ use weirline_client::{
     PublishError, StoreError, Subscribe, TcpConnector, Ticket,
 };
 
+use crate::foreground;
 use crate::tail::{EXIT_INTERRUPTED, close, interrupted, report_link, status};
 
 /// The longest line, in bytes: what a server takes as a binary message.
@@ -78,13 +79,7 @@ pub(crate) enum Error {
 
 /// Runs until every line is acknowledged (success), until Ctrl-C or SIGTERM (130), or until the client gives up.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(publish(args));
-    // Does not wait for a thread that is blocked reading from stdin.
-    runtime.shutdown_background();
-    result
+    foreground::run(publish(args))
 }
 
 async fn publish(args: Args) -> Result<ExitCode, Error> {

@@ -9,6 +9,8 @@ use weirline_client::{
     Offset, Position, StoreError, Subscribe, TcpConnector,
 };
 
+use crate::foreground;
+
 /// One line on stderr. Whether somebody reads it changes nothing: a closed stderr is no reason to stop.
 macro_rules! status {
     ($($line:tt)*) => {{
@@ -60,13 +62,7 @@ pub(crate) enum Error {
 
 /// Runs until Ctrl-C, SIGTERM, or a closed stdout (all three: success), or until the client gives up.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let result = runtime.block_on(tail(args));
-    // Does not wait for a thread that is blocked writing to stdout.
-    runtime.shutdown_background();
-    result
+    foreground::run(tail(args))
 }
 
 async fn tail(args: Args) -> Result<ExitCode, Error> {

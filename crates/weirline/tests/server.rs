@@ -185,7 +185,7 @@ fn sigterm_closes_everything_with_1001_and_exits_0() {
         run(async {
             let echo = Socket::open(&server.url("/echo")).await;
             let mut stream = Socket::open(&server.url("/v1/streams/s")).await;
-            stream.resume(None, "head", 0).await;
+            stream.resume(Some(&format!("{SECRET}:1")), "head", 0).await;
             server.signal(signal);
             for socket in [echo, stream] {
                 assert_eq!(socket.ended().await.received, Some(CloseCode::GOING_AWAY));
@@ -193,16 +193,25 @@ fn sigterm_closes_everything_with_1001_and_exits_0() {
         });
         let (status, log) = server.wait();
         assert_eq!(status.code(), Some(0), "{log}");
-        // R30: every transition is there, one object per line.
-        assert!(
-            log.lines()
-                .all(|line| line.starts_with('{') && line.ends_with('}')),
-            "{log}"
-        );
+        // R30: every transition is there, one object per line, each with its event, and with its connection once there is one.
+        for line in log.lines() {
+            assert!(line.starts_with('{') && line.ends_with('}'), "{line}");
+            assert!(line.contains("\"event\":\""), "{line}");
+            let about_one = ["connection.", "driver.", "stream.", "session."]
+                .iter()
+                .any(|kind| line.contains(&format!("\"event\":\"{kind}")));
+            if about_one && !line.contains("connection.accepted") {
+                assert!(line.contains("\"conn\":\""), "{line}");
+            }
+        }
         for event in [
             "connection.accepted",
             "connection.open",
             "connection.closed",
+            "driver.ended",
+            "session.attached",
+            "session.detached",
+            "stream.told",
             "server.stopping",
             "server.stopped",
         ] {

@@ -256,11 +256,12 @@ impl TextServer {
         }
     }
 
-    /// Breaks the connection for back-pressure (R19, R20): `PAUSE` if there was none, then close 1008 with a reason that says when to
-    /// come back. `after` is at most 60 s.
+    /// Breaks the connection for back-pressure (R19, R20): what was not yet polled is given up; `PAUSE` follows if there was none, then
+    /// close 1008 with a reason that says when to come back. `after` is at most 60 s.
     pub fn break_off(&mut self, reason: PauseReason<'_>, after: Duration) {
-        self.pause(reason);
         if self.phase != Phase::Over {
+            self.out.clear();
+            self.pause(reason);
             self.end(Close::backpressure(after));
         }
     }
