@@ -98,8 +98,8 @@ impl Connection {
     /// Takes bytes that came from the network, until there is something to tell; call it again until the input is empty.
     ///
     /// Pings are answered and Close frames echoed before this returns (R8, R23). When the peer breaks the protocol, the
-    /// Close frame that says so is queued, what is left of the input is discarded, and [`poll_end`](Self::poll_end) gives
-    /// the reason when the connection is over. Input that comes after that is discarded too.
+    /// Close frame that says so is queued behind what was accepted for sending, what is left of the input is discarded, and
+    /// [`poll_end`](Self::poll_end) gives the reason when the connection is over. Input that comes after that is discarded too.
     pub fn handle_input<'b>(&mut self, now: Instant, input: &mut Input<'b>) -> Option<Event<'b>> {
         if self.closing.ignores_input() {
             input.take(u64::MAX);
@@ -509,7 +509,9 @@ impl Connection {
 
     fn fail_protocol(&mut self, error: ProtocolError) {
         let (code, reason) = (error.close_code(), error.to_string());
-        self.fail(Cause::Protocol(error), code, &reason);
+        // What is queued answers what came before the error: it is sent, as before every Close of an orderly end.
+        self.closing.fail(Cause::Protocol(error));
+        self.queue_close(Some(code), &reason);
     }
 
     fn fail_slow_peer(&mut self, cause: BreakCause) {
@@ -520,7 +522,7 @@ impl Connection {
         );
     }
 
-    /// RFC 6455 §7.1.7: *fail the WebSocket connection*.
+    /// RFC 6455 §7.1.7: *fail the WebSocket connection*. What is queued is given up.
     fn fail(&mut self, cause: Cause, code: CloseCode, reason: &str) {
         self.closing.fail(cause);
         self.output.discard();

@@ -464,7 +464,7 @@ fn failures_say_so_and_outlast_what_comes_after() {
     check(
         &ROLES,
         &[Queue, Close(1000), PeerError, Flush, Shutdown, Eof],
-        &[CLOSE],
+        &[BINARY, CLOSE],
         &protocol(Some(1000)),
     );
 }
