@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_seen() {
         let right = unmasked(CELL, &[300]);
-        for (position, value) in [(0, 1), (0, 0), (0, 2), (3, 45), (4, 0), (304, 0x80), (308, 0)] {
+        for (position, value) in [(0, 1), (0, 0), (0, 2), (3, 45), (4, 1), (304, 0x80), (308, 0)] {
             let mut wrong = right.clone();
             assert_ne!(wrong[position], value, "{position}");
             wrong[position] = value;
