@@ -9,11 +9,13 @@
 )]
 
 mod clients;
+mod copy;
 mod fuzz;
 mod measure;
 mod mutants;
 mod process;
 mod sim;
+mod spec;
 mod steps;
 mod test;
 mod tidy;
@@ -55,6 +57,8 @@ enum Command {
     Clients(clients::Options),
     /// System calls, memory, resistance to floods, instructions: measured on the real server, each beside its bar
     Measure(measure::Options),
+    /// Every MUST of RFC 6455: where it is kept, what proves it, and whether that would notice
+    Spec(spec::Options),
     /// Type-checks the fuzz targets
     FuzzCheck,
 }
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => sim::run(&workspace, &arguments),
         Command::Clients(options) => report(clients::run(&workspace, &options)),
         Command::Measure(options) => report(measure::run(&workspace, &options)),
+        Command::Spec(options) => report(spec::run(&workspace, &options)),
         Command::FuzzCheck => report(fuzz::check(&workspace)),
     }
 }

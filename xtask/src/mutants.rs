@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+use crate::copy;
 use crate::process::Run;
 use crate::sim;
 use crate::workspace::Workspace;
@@ -188,22 +189,9 @@ impl<'w> Laboratory<'w> {
         }
     }
 
-    /// Makes the copy equal to the work tree. Only what differs is written: cargo goes by the time of a file,
-    /// and so rebuilds only the crates that a patch had touched.
+    /// Makes the copy equal to the work tree.
     fn restore(&self) -> Result<(), String> {
-        let files = self.workspace.files()?;
-        for file in &files {
-            let wanted = read(&self.workspace.root().join(file))?;
-            let place = self.tree.join(file);
-            if std::fs::read(&place).is_ok_and(|present| present == wanted) {
-                continue;
-            }
-            if let Some(folder) = place.parent() {
-                std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-            }
-            std::fs::write(&place, wanted).map_err(|error| format!("{}: {error}", place.display()))?;
-        }
-        remove_others(&self.tree, &self.tree, &files)
+        copy::mirror(self.workspace, &self.tree)
     }
 
     fn try_mutant(&self, mutant: &Mutant, seeds: u32) -> Result<Verdict, String> {
@@ -258,26 +246,6 @@ impl<'w> Laboratory<'w> {
         }
         Ok(Verdict::Survived)
     }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn remove_others(tree: &Path, folder: &Path, files: &[String]) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if path.is_dir() {
-            remove_others(tree, &path, files)?;
-        } else if let Ok(name) = path.strip_prefix(tree) {
-            let name = name.to_string_lossy().replace('\\', "/");
-            if files.binary_search(&name).is_err() {
-                std::fs::remove_file(&path).map_err(failed)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Exit codes as `sim/README.md` gives them: 1, 2 and 3 are findings; 4 (a case that never arose) is none,
