@@ -667,6 +667,20 @@ fn r19_a_break_is_announced() {
     assert_eq!(bench.heard(), ["PAUSE:slow-consumer", close]);
 }
 
+/// Nothing may come before the answer to the opening, also when that is given up.
+#[test]
+fn r19_a_break_before_the_answer_says_only_why() {
+    let mut bench = Bench::new();
+    bench
+        .server
+        .handle_message(bench.now, PayloadKind::Text, b"RESUME_FROM:0");
+    bench
+        .server
+        .break_off(PauseReason::SLOW_CONSUMER, Duration::from_millis(5));
+    let close = "close 1008 Backpressure: downstream saturated; resume=1; after=5";
+    assert_eq!(bench.heard(), [close]);
+}
+
 /// A break gives up what waits: the last that is said must not stand behind it.
 #[test]
 fn r19_a_break_waits_for_nothing() {

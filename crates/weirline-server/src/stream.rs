@@ -206,6 +206,8 @@ impl<R: LogReader> Handler for StreamHandler<R> {
         };
         info!(event = "connection.breaking", conn = %self.place.id(), %cause, reason = %close.reason, "breaking");
         let pause = pause.map(|pause| (message_kind(pause.kind), pause.to_vec()));
+        // A PAUSE must not come before the answer to the opening, which may be among what is given up.
+        let pause = pause.filter(|_| cx.connection().send_counters().popped.messages > 0);
         let last = pause.as_ref().map(|(kind, pause)| (*kind, &pause[..]));
         cx.farewell(last, &close.reason).map_err(HandlerError::new)
     }

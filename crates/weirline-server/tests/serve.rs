@@ -96,6 +96,35 @@ fn a_slow_subscriber_is_told_before_it_is_closed() {
     });
 }
 
+/// A PAUSE must not be the first message: a break before the answer to the opening has left says only its reason.
+#[test]
+fn a_break_before_the_first_answer_says_no_more_than_why() {
+    run(async {
+        let server = Server::start(config());
+        let mut socket = server.dial(1).await;
+        let request = upgrade("/v1/streams/s");
+        let mut answer = Vec::new();
+        let (mut read, mut write) = tokio::io::split(&mut socket);
+        let asked = async { write.write_all(request.as_bytes()).await.unwrap() };
+        let answered = async {
+            while !answer.ends_with(b"\r\n\r\n") {
+                answer.push(read.read_u8().await.unwrap());
+            }
+        };
+        tokio::join!(asked, answered);
+        // A ping with key 0, whose pong fills the pipe, and then the opening.
+        socket.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+        socket.write_all(&[0x81, 0x8D, 0, 0, 0, 0]).await.unwrap();
+        socket.write_all(b"RESUME_FROM:0").await.unwrap();
+        sleep(Duration::from_millis(2500)).await;
+        let mut said = [0; 6];
+        socket.read_exact(&mut said).await.unwrap();
+        assert_eq!(said[..2], [0x8A, 0], "the pong");
+        assert_eq!(said[2], 0x88, "then the Close");
+        assert_eq!(said[4..], 1008u16.to_be_bytes());
+    });
+}
+
 /// R9: what was taken in before the end of a connection is in the log.
 #[test]
 fn what_was_sent_before_the_close_is_committed() {

@@ -19,6 +19,10 @@ impl TextClient {
         message: &[u8],
         incoming: &Incoming<'_>,
     ) {
+        if matches!(self.phase, Phase::Idle | Phase::Closing | Phase::Stopped) {
+            // Behind a close or an end nothing counts, whatever it is.
+            return;
+        }
         let taken = match ServerMessage::parse(kind, message) {
             Ok(message) => self.dispatch(now, message, incoming),
             Err(_) => Err("a message outside the grammar"),
@@ -41,7 +45,7 @@ impl TextClient {
                 self.error(code, text.as_str());
                 Ok(())
             }
-            (Phase::Counting(due), M::ResumeFrom(count)) => {
+            (Phase::Counting(due), M::ResumeFrom(count)) if self.opening.is_empty() => {
                 self.counted(count, due);
                 Ok(())
             }
@@ -99,10 +103,11 @@ impl TextClient {
                 }
                 Ok(())
             }
+            (Phase::Counting(_), M::ResumeFrom(_)) => Err("an answer to what was not asked"),
             (Phase::Counting(_), _) => Err("a message before RESUME_FROM"),
             (Phase::Positioning(_), _) => Err("a message before RESUMED or RESET"),
             (Phase::Live, _) => Err("a second answer"),
-            // Before the opening is sent a server has nothing to answer; behind a close or an end nothing counts.
+            // Before the opening is sent a server has nothing to answer; nothing is looked at behind a close or an end.
             (Phase::Dialing(_), _) => Err("a message before the opening"),
             (Phase::Idle | Phase::Closing | Phase::Stopped, _) => Ok(()),
         }

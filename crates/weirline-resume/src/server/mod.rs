@@ -59,6 +59,8 @@ pub struct TextServer {
     out: VecDeque<Outgoing>,
     close: Option<Box<Close>>,
     paused: bool,
+    /// The first message, which answers the opening, has left for the transport.
+    spoke: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +95,7 @@ impl TextServer {
             out: VecDeque::new(),
             close: None,
             paused: false,
+            spoke: false,
         }
     }
 
@@ -182,6 +185,7 @@ impl TextServer {
     /// The next message for the transport.
     pub fn poll_transmit(&mut self) -> Option<Outgoing> {
         if let Some(outgoing) = self.out.pop_front() {
+            self.spoke = true;
             return Some(outgoing);
         }
         if self.out.capacity() > 0 {
@@ -256,12 +260,14 @@ impl TextServer {
         }
     }
 
-    /// Breaks the connection for back-pressure (R19, R20): what was not yet polled is given up; `PAUSE` follows if there was none, then
-    /// close 1008 with a reason that says when to come back. `after` is at most 60 s.
+    /// Breaks the connection for back-pressure (R19, R20): what was not yet polled is given up; `PAUSE` follows if there was none and the
+    /// answer to the opening was polled, then close 1008 with a reason that says when to come back. `after` is at most 60 s.
     pub fn break_off(&mut self, reason: PauseReason<'_>, after: Duration) {
         if self.phase != Phase::Over {
             self.out.clear();
-            self.pause(reason);
+            if self.spoke {
+                self.pause(reason);
+            }
             self.end(Close::backpressure(after));
         }
     }
