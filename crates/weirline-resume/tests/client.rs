@@ -734,3 +734,33 @@ fn a_server_that_breaks_the_protocol_is_left() {
     check(zero, &live, "ACK:1");
     check(zero, &live, "ERROR:too-large:1:no");
 }
+
+#[test]
+fn behind_an_end_not_even_nonsense_counts() {
+    let mut bench = Bench::new(Subscribe::Head);
+    bench.dial();
+    let due = bench.client.poll_timeout().unwrap();
+    bench.client.handle_timeout(due);
+    bench.hear(&["nonsense"]);
+    assert_eq!(bench.cut(), AfterLoss::Redial { hint: None });
+    bench.hear(&["nonsense"]);
+    assert!(!bench.client.is_stopped());
+    bench.dial();
+    bench.hear(&["ERROR:stale-attach:another"]);
+    assert_eq!(bench.events().pop(), Some(ClientEvent::Superseded));
+    bench.hear(&["nonsense"]);
+    assert_eq!(bench.events(), []);
+}
+
+#[test]
+fn an_answer_to_what_is_not_asked_yet_breaks_the_protocol() {
+    let mut bench = Bench::with(
+        TextClientConfig {
+            store: StoreMode::Durable,
+            ..TextClientConfig::default()
+        },
+        ClientState::default(),
+    );
+    assert_eq!(bench.dial(), [""; 0], "withheld until it is stored");
+    bench.fails("RESUME_FROM:0");
+}

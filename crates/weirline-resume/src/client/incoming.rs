@@ -103,11 +103,11 @@ impl TextClient {
                 }
                 Ok(())
             }
-            (Phase::Counting(_), M::ResumeFrom(_)) => Err("an answer to what was not asked"),
+            // Also an answer that comes before the question is out.
             (Phase::Counting(_), _) => Err("a message before RESUME_FROM"),
             (Phase::Positioning(_), _) => Err("a message before RESUMED or RESET"),
             (Phase::Live, _) => Err("a second answer"),
-            // Before the opening is sent a server has nothing to answer; nothing is looked at behind a close or an end.
+            // Before the connection is made a server has nothing to answer; nothing is looked at behind a close or an end.
             (Phase::Dialing(_), _) => Err("a message before the opening"),
             (Phase::Idle | Phase::Closing | Phase::Stopped, _) => Ok(()),
         }
