@@ -238,6 +238,38 @@ async fn writing_goes_on_behind_the_peers_close_and_end() {
     assert_eq!(facts(&end), (Some(1001), Some(1001), Cause::ClosedByPeer));
 }
 
+/// A peer whose direction has ended may still read. It must not take a Close for the end of all that was accepted, where what
+/// waited in the channel was given up.
+#[tokio::test(start_paused = true)]
+async fn no_close_follows_messages_that_the_end_of_the_stream_cost() {
+    for close_first in [true, false] {
+        let (near, mut far) = duplex(100);
+        let (handle, _inbox, handler) = channel(InboxLimits::default());
+        let application = async {
+            for n in 0..8 {
+                handle.send(Message::binary(vec![n; 300])).await.unwrap();
+            }
+            if close_first {
+                handle.close(CloseCode::NORMAL, "all is said");
+            }
+            settle().await; // the window and the pipe are full, the rest waits in the channel
+            far.shutdown().await.unwrap();
+            settle().await;
+            handle.close(CloseCode::NORMAL, "all is said");
+            let mut peer = Peer::new(far);
+            let mut frames = Vec::new();
+            while let Some(frame) = peer.next().await {
+                frames.push(frame.opcode);
+            }
+            assert!((2..8).contains(&frames.len()), "{frames:?}");
+            assert!(!frames.contains(&OpCode::Close), "{frames:?}");
+        };
+        let config = config(|config| config.send_window_bytes = 500);
+        let (end, ()) = tokio::join!(server(near, config, handler), application);
+        assert_eq!(facts(&end), (None, None, Cause::EndOfStream));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn abort_says_nothing_to_the_peer() {
     let (near, far) = duplex(1024);

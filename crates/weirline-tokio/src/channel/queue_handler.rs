@@ -119,7 +119,8 @@ impl Handler for QueueHandler {
         }
         match &state.close {
             Some(CloseRequest::Abort) => cx.abort(),
-            _ if !state.outgoing.is_empty() => {}
+            // A Close behind the end of the peer's stream would hide that messages were given up.
+            _ if !cx.is_open() || !state.outgoing.is_empty() => {}
             Some(CloseRequest::Graceful(code, reason)) => cx.close(*code, reason),
             None if state.handles == 0 && !state.inbox_alive => cx.close(CloseCode::NORMAL, ""),
             None => {}
