@@ -22,6 +22,8 @@ pub(crate) enum Side {
 /// Long enough for what another task does at once, short enough to wait for.
 pub(crate) const SHORT: Duration = Duration::from_millis(100);
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// The document's table: what each row must come to.
 const DOCUMENT: &str = include_str!("../../../../docs/closing.md");
 
@@ -90,6 +92,16 @@ pub(crate) async fn sockets(side: Side) -> (TcpStream, TcpStream) {
     }
 }
 
+/// No timer ends a connection, unless the row is about that: what only a timer would end does not end.
+fn patient() -> Config {
+    config(|config| {
+        config.send_strategy = Strategy::Pause;
+        config.write_stall_timeout = HOUR;
+        config.close_timeout = HOUR;
+        config.eof_timeout = HOUR;
+    })
+}
+
 /// Two ends that are both driven by this crate.
 pub(crate) async fn pair(side: Side) -> (Driven, Driven) {
     let (ours, other) = sockets(side).await;
@@ -107,10 +119,8 @@ pub(crate) async fn against_raw(side: Side) -> (Driven, Raw) {
 
 pub(crate) async fn against_raw_with(side: Side, change: impl FnOnce(&mut Config)) -> (Driven, Raw) {
     let (ours, other) = sockets(side).await;
-    let config = config(|config| {
-        config.send_strategy = Strategy::Pause;
-        change(config);
-    });
+    let mut config = patient();
+    change(&mut config);
     let raw = Raw {
         stream: other,
         received: Vec::new(),
@@ -131,8 +141,7 @@ pub(crate) struct Driven {
 
 impl Driven {
     fn start(stream: TcpStream, side: Side) -> Self {
-        let config = config(|config| config.send_strategy = Strategy::Pause);
-        Self::start_with(stream, side, config, InboxLimits::default())
+        Self::start_with(stream, side, patient(), InboxLimits::default())
     }
 
     pub(crate) fn start_with(stream: TcpStream, side: Side, config: Config, limits: InboxLimits) -> Self {
