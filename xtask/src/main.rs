@@ -8,6 +8,7 @@
     reason = "the bans protect code that runs in the simulator; this program starts processes and reads files"
 )]
 
+mod bench;
 mod clients;
 mod copy;
 mod fuzz;
@@ -57,6 +58,8 @@ enum Command {
     Clients(clients::Options),
     /// System calls, memory, resistance to floods, instructions: measured on the real server, each beside its bar
     Measure(measure::Options),
+    /// Our libraries beside those of others
+    Bench(bench::Options),
     /// Every MUST of RFC 6455: where it is kept, what proves it, and whether that would notice
     Spec(spec::Options),
     /// Type-checks the fuzz targets
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => sim::run(&workspace, &arguments),
         Command::Clients(options) => report(clients::run(&workspace, &options)),
         Command::Measure(options) => report(measure::run(&workspace, &options)),
+        Command::Bench(options) => report(bench::run(&workspace, &options)),
         Command::Spec(options) => report(spec::run(&workspace, &options)),
         Command::FuzzCheck => report(fuzz::check(&workspace)),
     }

@@ -3,7 +3,7 @@
 
 use crate::process::Run;
 use crate::workspace::Workspace;
-use crate::{clients, fuzz, sim, tidy};
+use crate::{bench, clients, fuzz, sim, tidy};
 
 /// One thing that a change must pass.
 pub(crate) struct Step {
@@ -32,6 +32,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "doc",
         what: "rustdoc, warnings denied",
         run: rustdoc,
+    },
+    Step {
+        name: "bench",
+        what: "the comparison with peers: lints and tests",
+        run: bench::check,
     },
     Step {
         name: "fuzz",
@@ -65,6 +70,7 @@ fn format(workspace: &Workspace) -> Result<(), String> {
     if workspace.root().join("fuzz/Cargo.toml").is_file() {
         shown(Run::cargo(workspace.root()).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
     }
+    shown(Run::cargo(workspace.root()).args(["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--check"]))?;
     Ok(())
 }
 

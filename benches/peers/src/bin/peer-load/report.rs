@@ -15,9 +15,9 @@ pub(crate) struct Report {
     pub(crate) servers: Vec<&'static str>,
     pub(crate) cells: Vec<CellReport>,
     /// Instructions per message of 16 B at depth 16, outside the kernel.
-    instructions: Vec<Figure>,
+    pub(crate) instructions: Vec<Figure>,
     /// Bytes per idle connection.
-    idle_bytes: Vec<Figure>,
+    pub(crate) idle_bytes: Vec<Figure>,
 }
 
 #[derive(Serialize)]
@@ -40,9 +40,9 @@ pub(crate) struct Row {
 }
 
 #[derive(Serialize)]
-struct Figure {
-    name: &'static str,
-    figure: f64,
+pub(crate) struct Figure {
+    pub(crate) name: &'static str,
+    pub(crate) figure: f64,
 }
 
 /// The cell in which we must be clearly faster, and by how much.

@@ -60,11 +60,13 @@ fn main() -> Result {
         rustix::thread::sched_setaffinity(None, &cores)?;
     }
     rlimit::increase_nofile_limit(u64::MAX)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    runtime.block_on(serve(cli))
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_io();
+    if matches!(cli.library, Library::Weirline | Library::SockudoWs) {
+        // For their keepalive; the others need no timer, nor do their examples have one.
+        runtime.enable_time();
+    }
+    runtime.build()?.block_on(serve(cli))
 }
 
 async fn serve(cli: Cli) -> Result {
