@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | tidy | sim | clients | measure`.
+//! The project's own commands: `cargo xtask test | tidy | sim | clients | conformance | measure`.
 //!
 //! Nothing here depends on a crate of the workspace, so that `cargo xtask` builds in seconds and
 //! still runs when the crates do not compile.
@@ -10,6 +10,7 @@
 
 mod bench;
 mod clients;
+mod conformance;
 mod copy;
 mod fuzz;
 mod measure;
@@ -56,6 +57,8 @@ enum Command {
     },
     /// Clients written by others, cut by a proxy, against the release binary
     Clients(clients::Options),
+    /// Autobahn's cases against our server and our client
+    Conformance(conformance::Options),
     /// System calls, memory, resistance to floods, instructions: measured on the real server, each beside its bar
     Measure(measure::Options),
     /// Our libraries beside those of others
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Tidy => report(tidy::run(&workspace)),
         Command::Sim { arguments } => sim::run(&workspace, &arguments),
         Command::Clients(options) => report(clients::run(&workspace, &options)),
+        Command::Conformance(options) => report(conformance::run(&workspace, &options)),
         Command::Measure(options) => report(measure::run(&workspace, &options)),
         Command::Bench(options) => report(bench::run(&workspace, &options)),
         Command::Spec(options) => report(spec::run(&workspace, &options)),

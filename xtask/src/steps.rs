@@ -3,7 +3,7 @@
 
 use crate::process::Run;
 use crate::workspace::Workspace;
-use crate::{bench, clients, fuzz, sim, tidy};
+use crate::{bench, clients, conformance, fuzz, sim, tidy};
 
 /// One thing that a change must pass.
 pub(crate) struct Step {
@@ -54,6 +54,11 @@ pub(crate) const ALL: &[Step] = &[
         run: doctest,
     },
     Step {
+        name: "conformance",
+        what: "Autobahn's cases, against server and client",
+        run: conformance::short,
+    },
+    Step {
         name: "sim",
         what: "a short simulation, in release",
         run: sim::short,
@@ -70,7 +75,12 @@ fn format(workspace: &Workspace) -> Result<(), String> {
     if workspace.root().join("fuzz/Cargo.toml").is_file() {
         shown(Run::cargo(workspace.root()).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
     }
-    shown(Run::cargo(workspace.root()).args(["fmt", "--manifest-path", "benches/peers/Cargo.toml", "--check"]))?;
+    shown(Run::cargo(workspace.root()).args([
+        "fmt",
+        "--manifest-path",
+        "benches/peers/Cargo.toml",
+        "--check",
+    ]))?;
     Ok(())
 }
 

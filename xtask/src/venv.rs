@@ -29,16 +29,17 @@ pub(crate) fn install(workspace: &Workspace) -> Result<Installed, String> {
     })
 }
 
-fn python(root: &Path, clients: &Path, target: &Path) -> Result<PathBuf, String> {
+/// A Python with what `pinned/requirements.txt` names, in `target/venv`; returns the interpreter.
+pub(crate) fn python(root: &Path, pinned: &Path, target: &Path) -> Result<PathBuf, String> {
     let venv = target.join("venv");
     let python = venv.join("bin/python");
-    let pins = read(&clients.join("requirements.txt"))?;
+    let pins = read(&pinned.join("requirements.txt"))?;
     if !python.exists() {
         // Never installed, or the interpreter that it links to is gone.
         let _ = std::fs::remove_dir_all(&venv);
     }
     once(&venv, &pins, || {
-        println!("installing the Python clients into {}", venv.display());
+        println!("installing Python packages into {}", venv.display());
         Run::new("python3", root)
             .args(["-c", PYTHON_CHECK])
             .check_quietly()?;
@@ -46,7 +47,7 @@ fn python(root: &Path, clients: &Path, target: &Path) -> Result<PathBuf, String>
             .args(["-m", "venv", "--clear"])
             .args([&venv])
             .check_quietly()?;
-        Run::new(&python, clients)
+        Run::new(&python, pinned)
             .args([
                 "-m",
                 "pip",
@@ -81,7 +82,11 @@ fn node_packages(clients: &Path, node: &Path) -> Result<(), String> {
 
 /// Runs `install` unless `folder` carries a stamp with exactly these pins. The stamp is written last: an
 /// installation that was interrupted is done again.
-fn once(folder: &Path, pins: &str, install: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+pub(crate) fn once(
+    folder: &Path,
+    pins: &str,
+    install: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
     let stamp = folder.join(".weirline-pins");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == pins) {
         return Ok(());
@@ -90,7 +95,7 @@ fn once(folder: &Path, pins: &str, install: impl FnOnce() -> Result<(), String>)
     write(&stamp, pins)
 }
 
-fn read(path: &Path) -> Result<String, String> {
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
