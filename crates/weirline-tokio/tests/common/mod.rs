@@ -7,6 +7,7 @@
 )]
 
 mod script;
+mod shuffle;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -22,6 +23,7 @@ use weirline_codec::{CloseFrame, FrameHeader, MaskKey, OpCode, apply_mask};
 use weirline_tokio::*;
 
 pub use script::{Read, Script, Write};
+pub use shuffle::{Shuffle, When, dropped, drops};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
