@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use weirline_codec::{CloseCode, CloseFrame, MaskKey, OpCode};
 use weirline_flow::{BreakCause, Counters, RateBudget, Tally};
 
@@ -104,6 +104,10 @@ impl Connection {
         if self.closing.ignores_input() {
             input.take(u64::MAX);
             return None;
+        }
+        if let Some((kind, payload)) = self.receiver.next_small(&self.config, input) {
+            self.keepalive.heard(now);
+            return Some(Event::Message { kind, payload });
         }
         if !input.is_empty() {
             self.keepalive.heard(now);
@@ -344,16 +348,18 @@ impl Connection {
         let sent = self
             .output
             .send(now, opcode(kind), prefix, payload, fragment, mask);
-        let result = match sent {
-            Ok(dropped) => Ok(Sent { dropped }),
+        match sent {
+            Ok(dropped) => {
+                self.note_waiting(now);
+                Ok(Sent { dropped })
+            }
             Err(Refused::Full) => Err(SendError::Full),
             Err(Refused::Broken(cause)) => {
                 self.fail_slow_peer(cause);
+                self.settle(now);
                 Err(SendError::Broken)
             }
-        };
-        self.settle(now);
-        result
+        }
     }
 
     /// Begins the closing handshake (RFC 6455 §7.1.2): the Close frame follows everything that was accepted. Does nothing
@@ -411,6 +417,7 @@ impl Connection {
 
     /// How many bytes a producer may add before it should wait for the transport: 0 when the send window is full or nothing
     /// can be sent any more. Each message costs 40 bytes besides its own.
+    #[inline]
     #[must_use]
     pub fn send_capacity(&self) -> usize {
         if !self.closing.is_open() || self.output.queued_messages() >= self.config.send_queue.messages {
@@ -421,6 +428,17 @@ impl Connection {
             .saturating_sub(self.output.data_bytes())
     }
 
+    /// Gives the connection an empty buffer to encode small messages into, for the time being, so that it needs none of its own; returns
+    /// it where something waits in one already. Whoever drives many connections lends each the same buffer in turn.
+    pub fn lend(&mut self, buffer: BytesMut) -> Option<BytesMut> {
+        self.output.lend(buffer)
+    }
+
+    /// Takes back what was [lent](Self::lend), empty; bytes that wait are moved into a buffer of the connection's own.
+    pub fn reclaim(&mut self) -> Option<BytesMut> {
+        self.output.reclaim()
+    }
+
     /// Whether the send queue has room for a message of `bytes` bytes.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
@@ -429,6 +447,7 @@ impl Connection {
     }
 
     /// Whether messages can be sent: no Close was sent or received, and the connection has not ended.
+    #[inline]
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.closing.is_open()
@@ -461,9 +480,8 @@ impl Connection {
     fn settle(&mut self, now: Instant) {
         if self.output.is_empty() {
             self.stalled_since = None;
-        } else if self.stalled_since.is_none() {
-            self.stalled_since = Some(now);
-            self.taken_since = 0;
+        } else {
+            self.note_waiting(now);
         }
         let flushed = if self.closing.close_sent() {
             !self.output.close_pending()
@@ -473,6 +491,15 @@ impl Connection {
         self.closing.settle(now, flushed, &self.config);
         if self.closing.ignores_input() {
             self.receiver.discard();
+        }
+    }
+
+    /// Something waits to be written.
+    #[inline]
+    fn note_waiting(&mut self, now: Instant) {
+        if self.stalled_since.is_none() {
+            self.stalled_since = Some(now);
+            self.taken_since = 0;
         }
     }
 

@@ -153,6 +153,10 @@ impl<'b> Input<'b> {
         self.0
     }
 
+    pub(crate) fn rest_mut(&mut self) -> &mut [u8] {
+        self.0
+    }
+
     /// Takes up to `max` bytes.
     pub(crate) fn take(&mut self, max: u64) -> &'b mut [u8] {
         let len = usize::try_from(max).map_or(self.0.len(), |max| max.min(self.0.len()));

@@ -24,6 +24,8 @@ pub(crate) struct Output {
     large_queued: usize,
     /// The `inline_rest` bytes of a frame in hand, then the queue's inline messages in order.
     arena: BytesMut,
+    /// Whether `arena` belongs to somebody who wants it back.
+    lent: bool,
     inline_rest: usize,
     /// A large message of which the transport has taken some bytes.
     in_hand: Option<Box<Large>>,
@@ -38,7 +40,7 @@ pub(crate) struct Output {
 
 #[derive(Debug)]
 enum Item {
-    /// So many bytes of the arena: one frame.
+    /// So many bytes of the arena: messages that were sent in one moment, each one frame.
     Inline(usize),
     Large(Box<Large>),
 }
@@ -71,6 +73,7 @@ impl Output {
             queue: BoundedQueue::new(limits, strategy).any_size_below(any_size_below),
             large_queued: 0,
             arena: BytesMut::new(),
+            lent: false,
             inline_rest: 0,
             in_hand: None,
             control: ControlLane::default(),
@@ -92,38 +95,81 @@ impl Output {
     ) -> Result<Tally, Refused> {
         let len = prefix.len() + payload.as_slice().len();
         let cost = cost(len, fragment, mask.is_some());
-        let dropped = self.make_room(now, cost)?;
-        let (item, wire_len) = if len <= COPIED_BYTES_MAX.min(fragment) {
-            let frame = self.encode(opcode, prefix, payload.as_slice(), mask.map(|key| key()));
-            (Item::Inline(frame), frame)
-        } else {
-            let large = match (mask, payload) {
-                (Some(key), payload) => Large::masked(opcode, prefix, payload.as_slice(), fragment, key),
-                (None, Payload::Shared(payload)) if prefix.len() <= fragment => {
-                    Large::shared(opcode, prefix, payload, fragment)
+        if len <= COPIED_BYTES_MAX.min(fragment) {
+            let frame = cost - MESSAGE_OVERHEAD_BYTES;
+            let merged = self.queue.merge(now, cost, |newest| match newest {
+                Item::Inline(run) => {
+                    *run += frame;
+                    true
                 }
-                (None, payload) => {
-                    let copy = [prefix, payload.as_slice()].concat();
-                    Large::shared(opcode, &[], copy.into(), fragment)
-                }
+                Item::Large(_) => false,
+            });
+            let dropped = if merged {
+                Tally::default()
+            } else {
+                let dropped = self.make_room(now, cost)?;
+                self.push(now, Item::Inline(frame), cost);
+                dropped
             };
+            let before = self.arena.len();
+            put_data(
+                &mut self.arena,
+                opcode,
+                prefix,
+                payload.as_slice(),
+                mask.map(|key| key()),
+            );
+            assert_eq!(
+                self.arena.len() - before,
+                frame,
+                "room was made for another length"
+            );
+            Ok(dropped)
+        } else {
+            let dropped = self.make_room(now, cost)?;
+            let large = Self::large(opcode, prefix, payload, fragment, mask);
+            assert_eq!(
+                large.wire_len() + MESSAGE_OVERHEAD_BYTES,
+                cost,
+                "room was made for another length"
+            );
             self.large_queued += 1;
-            let wire_len = large.wire_len();
-            (Item::Large(Box::new(large)), wire_len)
-        };
-        assert_eq!(
-            wire_len + MESSAGE_OVERHEAD_BYTES,
-            cost,
-            "room was made for another length"
-        );
+            self.push(now, Item::Large(Box::new(large)), cost);
+            Ok(dropped)
+        }
+    }
+
+    fn push(&mut self, now: Instant, item: Item, cost: usize) {
         match self.queue.push(now, item, cost) {
-            Push::Queued => Ok(dropped),
+            Push::Queued => {}
             refused => unreachable!("room was made before: {refused:?}"),
+        }
+    }
+
+    fn large(
+        opcode: OpCode,
+        prefix: &[u8],
+        payload: Payload<'_>,
+        fragment: usize,
+        mask: Option<&mut (dyn FnMut() -> MaskKey + '_)>,
+    ) -> Large {
+        match (mask, payload) {
+            (Some(key), payload) => Large::masked(opcode, prefix, payload.as_slice(), fragment, key),
+            (None, Payload::Shared(payload)) if prefix.len() <= fragment => {
+                Large::shared(opcode, prefix, payload, fragment)
+            }
+            (None, payload) => {
+                let copy = [prefix, payload.as_slice()].concat();
+                Large::shared(opcode, &[], copy.into(), fragment)
+            }
         }
     }
 
     /// Does what the strategy says where a message that costs `bytes` finds no room.
     fn make_room(&mut self, now: Instant, bytes: usize) -> Result<Tally, Refused> {
+        if self.queue.takes(now, bytes) {
+            return Ok(Tally::default());
+        }
         let before = self.queue.counters().dropped;
         while self.queue.strategy() == Strategy::DropOldest && !self.queue.has_room(bytes) {
             self.drop_oldest();
@@ -150,17 +196,19 @@ impl Output {
             self.inline_rest = 0;
             self.in_hand = Some(Box::new(rest));
         }
-        match self.queue.drop_front() {
-            Some(Item::Inline(len)) => self.arena.advance(len),
-            Some(Item::Large(_)) => self.large_queued -= 1,
+        match self.queue.front_mut() {
+            Some(Item::Inline(run)) => {
+                let frame = first_frame_len(&self.arena);
+                *run -= frame;
+                self.arena.advance(frame);
+                self.queue.drop_one(frame + MESSAGE_OVERHEAD_BYTES);
+            }
+            Some(Item::Large(_)) => {
+                self.large_queued -= 1;
+                self.queue.drop_front();
+            }
             None => {}
         }
-    }
-
-    fn encode(&mut self, opcode: OpCode, prefix: &[u8], payload: &[u8], key: Option<MaskKey>) -> usize {
-        let start = self.arena.len();
-        put_data(&mut self.arena, opcode, prefix, payload, key);
-        self.arena.len() - start
     }
 
     /// Queues a pong, or lets it replace the latest one where too many wait.
@@ -338,16 +386,21 @@ impl Output {
         left -= self.control.advance(left);
         left -= self.advance_in_hand(left);
         while left > 0
-            && let Some(popped) = self.queue.pop(now)
+            && let Some(item) = self.queue.front_mut()
         {
-            progress.messages += 1;
-            progress.longest_wait = progress.longest_wait.max(popped.waited);
+            if let Item::Inline(run) = item
+                && *run > left
+            {
+                self.advance_run(now, left, &mut progress);
+                left = 0;
+                break;
+            }
+            let Some(popped) = self.queue.pop(now) else { break };
+            progress.note(popped.messages, popped.waited);
             match popped.item {
-                Item::Inline(len) => {
-                    let step = left.min(len);
-                    self.arena.advance(step);
-                    self.inline_rest = len - step;
-                    left -= step;
+                Item::Inline(run) => {
+                    self.arena.advance(run);
+                    left -= run;
                 }
                 Item::Large(large) => {
                     self.large_queued -= 1;
@@ -368,11 +421,52 @@ impl Output {
             }
         }
         assert_eq!(left, 0, "the transport took more than it was given");
-        if self.arena.is_empty() {
+        if self.arena.is_empty() && !self.lent {
             // Idle costs nothing: the next message finds a new one.
             self.arena = BytesMut::new();
         }
         progress
+    }
+
+    /// Takes an empty buffer to encode into, unless something waits in one already.
+    pub(crate) fn lend(&mut self, buffer: BytesMut) -> Option<BytesMut> {
+        if self.arena.is_empty() && buffer.is_empty() {
+            self.arena = buffer;
+            self.lent = true;
+            None
+        } else {
+            Some(buffer)
+        }
+    }
+
+    /// Gives back what was lent; what waits in it moves into a buffer of its own.
+    pub(crate) fn reclaim(&mut self) -> Option<BytesMut> {
+        if !std::mem::take(&mut self.lent) {
+            return None;
+        }
+        let mut kept = BytesMut::new();
+        if !self.arena.is_empty() {
+            kept.extend_from_slice(&self.arena);
+        }
+        let mut lent = std::mem::replace(&mut self.arena, kept);
+        lent.clear();
+        Some(lent)
+    }
+
+    /// The transport took a part of the run at the front of the queue: its last frame may be cut.
+    fn advance_run(&mut self, now: Instant, mut left: usize, progress: &mut Progress) {
+        while left > 0 {
+            let frame = first_frame_len(&self.arena);
+            if let Some(Item::Inline(run)) = self.queue.front_mut() {
+                *run -= frame;
+            }
+            let waited = self.queue.pop_one(now, frame + MESSAGE_OVERHEAD_BYTES);
+            progress.note(1, waited.unwrap_or_default());
+            let step = left.min(frame);
+            self.arena.advance(step);
+            self.inline_rest = frame - step;
+            left -= step;
+        }
     }
 
     fn advance_in_hand(&mut self, max: usize) -> usize {
@@ -386,6 +480,22 @@ impl Output {
     }
 }
 
+impl Progress {
+    /// The first that leaves has waited longest.
+    fn note(&mut self, messages: usize, waited: Duration) {
+        self.messages += messages as u64;
+        self.longest_wait = self.longest_wait.max(waited);
+    }
+}
+
+/// The length of the frame at the front of `arena`, which this side has encoded.
+fn first_frame_len(arena: &[u8]) -> usize {
+    match FrameHeader::decode(arena) {
+        Ok(Some((header, len))) => len + usize::try_from(header.payload_len).unwrap_or(usize::MAX),
+        other => unreachable!("no frame of ours: {other:?}"),
+    }
+}
+
 /// What a message of `len` bytes costs in the queue: its frames, and the overhead.
 fn cost(len: usize, fragment: usize, masked: bool) -> usize {
     let header = |len: usize| {
@@ -396,6 +506,9 @@ fn cost(len: usize, fragment: usize, masked: bool) -> usize {
         };
         length + if masked { 4 } else { 0 }
     };
+    if len <= fragment {
+        return len + header(len) + MESSAGE_OVERHEAD_BYTES;
+    }
     let full_frames = len.saturating_sub(1) / fragment;
     let last = len - full_frames * fragment;
     full_frames
@@ -414,6 +527,10 @@ pub(crate) enum Payload<'a> {
 impl Payload<'_> {
     /// Whether `prefix` and the payload together are UTF-8.
     pub(crate) fn is_utf8_after(&self, prefix: &[u8]) -> bool {
+        if prefix.is_empty() && self.as_slice().len() <= SHORT_TEXT_BYTES {
+            // What the validator is faster at is longer than this.
+            return std::str::from_utf8(self.as_slice()).is_ok();
+        }
         let mut utf8 = weirline_codec::Utf8Validator::new();
         utf8.push(prefix).is_ok() && utf8.push(self.as_slice()).is_ok() && utf8.finish().is_ok()
     }
@@ -425,6 +542,8 @@ impl Payload<'_> {
         }
     }
 }
+
+const SHORT_TEXT_BYTES: usize = 128;
 
 /// Pings and pongs: they go out at the next boundary between frames, in order.
 #[derive(Debug, Default)]
@@ -510,10 +629,12 @@ fn put_data(out: &mut BytesMut, opcode: OpCode, prefix: &[u8], payload: &[u8], k
     }
     .encode();
     out.reserve(header.len() + prefix.len() + payload.len());
-    out.put_slice(&header);
+    out.extend_from_slice(&header);
     let start = out.len();
-    out.put_slice(prefix);
-    out.put_slice(payload);
+    if !prefix.is_empty() {
+        out.extend_from_slice(prefix);
+    }
+    out.extend_from_slice(payload);
     if let Some(key) = key {
         apply_mask(key, 0, &mut out[start..]);
     }

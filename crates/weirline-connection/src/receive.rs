@@ -137,6 +137,51 @@ impl Receiver {
         }
     }
 
+    /// The next message where it is of the usual kind: small, in one frame, legal, and wholly in the input. Else `None`, and nothing
+    /// has changed: [`next`](Self::next) then says what it is.
+    #[inline]
+    pub(crate) fn next_small<'b>(
+        &mut self,
+        config: &Config,
+        input: &mut Input<'b>,
+    ) -> Option<(MessageKind, Payload<'b>)> {
+        let between_messages = self.message.is_none()
+            && matches!(self.stage, Stage::Header { len: 0, .. })
+            && config.delivery == Delivery::Messages;
+        let &[first, second, ..] = input.rest() else {
+            return None;
+        };
+        let kind = match first {
+            FIN_TEXT => MessageKind::Text,
+            FIN_BINARY => MessageKind::Binary,
+            _ => return None,
+        };
+        let len = usize::from(second & 0x7F);
+        let legal = (second & 0x80 != 0) == self.expect_masked
+            && len <= CONTROL_PAYLOAD_BYTES_MAX
+            && len as u64 <= config.message_bytes_max(kind).min(config.frame_bytes_max);
+        if !between_messages || !legal {
+            return None;
+        }
+        let header_len = if self.expect_masked { 6 } else { 2 };
+        let (header, payload) = input
+            .rest_mut()
+            .get_mut(..header_len + len)?
+            .split_at_mut(header_len);
+        let key = header.last_chunk().filter(|_| self.expect_masked);
+        if let Some(&key) = key {
+            apply_mask(MaskKey::new(key), 0, payload);
+        }
+        if kind == MessageKind::Text && std::str::from_utf8(payload).is_err() {
+            if let Some(&key) = key {
+                apply_mask(MaskKey::new(key), 0, payload);
+            }
+            return None;
+        }
+        let frame = input.take((header_len + len) as u64);
+        Some((kind, Payload::lent(&mut frame[header_len..])))
+    }
+
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, ProtocolError> {
         let Stage::Header { bytes, len } = &mut self.stage else {
             unreachable!("called between frames only")
@@ -364,6 +409,10 @@ impl OpenMessage {
         Ok(())
     }
 }
+
+/// The first byte of a message in one frame.
+const FIN_TEXT: u8 = 0x80 | OpCode::Text as u8;
+const FIN_BINARY: u8 = 0x80 | OpCode::Binary as u8;
 
 fn kind_of(opcode: OpCode) -> MessageKind {
     if opcode == OpCode::Text {

@@ -10,8 +10,14 @@ pub struct Tally {
 }
 
 impl Tally {
+    #[inline]
     pub(crate) const fn add(&mut self, bytes: usize) {
-        self.messages += 1;
+        self.add_all(1, bytes);
+    }
+
+    #[inline]
+    pub(crate) const fn add_all(&mut self, messages: usize, bytes: usize) {
+        self.messages += messages as u64;
         self.bytes += bytes as u64;
     }
 }

@@ -72,13 +72,15 @@ pub enum BreakCause {
     Late,
 }
 
-/// An item on its way out.
+/// An item, or a run of them, on its way out.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Popped<T> {
     /// The item.
     pub item: T,
-    /// The bytes it was pushed with.
+    /// How many messages it stands for: 1, and those that were [merged](BoundedQueue::merge) into it.
+    pub messages: usize,
+    /// The bytes they were pushed with.
     pub bytes: usize,
     /// How long it was queued.
     pub waited: Duration,
@@ -91,6 +93,7 @@ pub struct Popped<T> {
 #[derive(Debug)]
 pub struct BoundedQueue<T> {
     entries: VecDeque<Waiting<T>>,
+    messages: usize,
     bytes: usize,
     limits: QueueLimits,
     strategy: Strategy,
@@ -101,6 +104,7 @@ pub struct BoundedQueue<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     item: T,
+    messages: usize,
     bytes: usize,
     since: Instant,
 }
@@ -111,6 +115,7 @@ impl<T> BoundedQueue<T> {
     pub fn new(limits: QueueLimits, strategy: Strategy) -> Self {
         Self {
             entries: VecDeque::new(),
+            messages: 0,
             bytes: 0,
             limits,
             strategy,
@@ -136,7 +141,7 @@ impl<T> BoundedQueue<T> {
         let mut dropped = Tally::default();
         while !self.has_room(bytes) {
             match self.strategy {
-                Strategy::DropOldest => self.drop_oldest(&mut dropped),
+                Strategy::DropOldest => drop(self.drop_oldest(&mut dropped)),
                 Strategy::Pause => {
                     self.counters.refused.add(bytes);
                     return Push::Full(item);
@@ -149,11 +154,11 @@ impl<T> BoundedQueue<T> {
         }
         self.entries.push_back(Waiting {
             item,
+            messages: 1,
             bytes,
             since: now,
         });
-        self.bytes += bytes;
-        self.counters.pushed.add(bytes);
+        self.count_in(bytes);
         if dropped.messages == 0 {
             Push::Queued
         } else {
@@ -161,17 +166,94 @@ impl<T> BoundedQueue<T> {
         }
     }
 
-    /// Takes the oldest item.
+    /// Adds one message of `bytes` to the newest item, where that came at this very time, there is room, and `grow` takes it in; says
+    /// whether that was done. For a caller that keeps messages of one moment together: a run costs little more than one message.
+    #[inline]
+    pub fn merge(&mut self, now: Instant, bytes: usize, grow: impl FnOnce(&mut T) -> bool) -> bool {
+        if !self.takes(now, bytes) {
+            return false;
+        }
+        let Some(newest) = self.entries.back_mut().filter(|newest| newest.since == now) else {
+            return false;
+        };
+        if !grow(&mut newest.item) {
+            return false;
+        }
+        newest.messages += 1;
+        newest.bytes += bytes;
+        self.count_in(bytes);
+        true
+    }
+
+    /// Whether a push of `bytes` would queue it without dropping anything.
+    #[inline]
+    #[must_use]
+    pub fn takes(&self, now: Instant, bytes: usize) -> bool {
+        self.has_room(bytes) && !self.is_late(now)
+    }
+
+    #[inline]
+    fn count_in(&mut self, bytes: usize) {
+        self.messages += 1;
+        self.bytes += bytes;
+        self.counters.pushed.add(bytes);
+    }
+
+    /// Takes the oldest item, with all that was merged into it.
     pub fn pop(&mut self, now: Instant) -> Option<Popped<T>> {
-        let Waiting { item, bytes, since } = self.entries.pop_front()?;
+        let Waiting {
+            item,
+            messages,
+            bytes,
+            since,
+        } = self.entries.pop_front()?;
+        self.messages -= messages;
         self.bytes -= bytes;
-        self.counters.popped.add(bytes);
+        self.counters.popped.add_all(messages, bytes);
         self.give_back_memory();
         Some(Popped {
             item,
+            messages,
             bytes,
             waited: now.saturating_duration_since(since),
         })
+    }
+
+    /// Takes one message of `bytes` out of the oldest item, which the caller makes smaller; says how long it waited. The item goes
+    /// with its last message.
+    ///
+    /// # Panics
+    /// Where the item has fewer bytes than that.
+    pub fn pop_one(&mut self, now: Instant, bytes: usize) -> Option<Duration> {
+        let since = self.take_one(bytes)?;
+        self.counters.popped.add(bytes);
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// Like [`pop_one`](Self::pop_one), for a message that is dropped. Says whether there was any.
+    ///
+    /// # Panics
+    /// Where the item has fewer bytes than that.
+    pub fn drop_one(&mut self, bytes: usize) -> bool {
+        let dropped = self.take_one(bytes).is_some();
+        if dropped {
+            self.counters.dropped.add(bytes);
+        }
+        dropped
+    }
+
+    fn take_one(&mut self, bytes: usize) -> Option<Instant> {
+        let oldest = self.entries.front_mut()?;
+        oldest.messages -= 1;
+        oldest.bytes -= bytes;
+        let (since, emptied) = (oldest.since, oldest.messages == 0);
+        self.messages -= 1;
+        self.bytes -= bytes;
+        if emptied {
+            self.entries.pop_front();
+            self.give_back_memory();
+        }
+        Some(since)
     }
 
     /// The oldest item, left where it is.
@@ -180,19 +262,22 @@ impl<T> BoundedQueue<T> {
         self.entries.front().map(|waiting| &waiting.item)
     }
 
+    /// The oldest item, to make it smaller before [`pop_one`](Self::pop_one) or [`drop_one`](Self::drop_one).
+    pub fn front_mut(&mut self) -> Option<&mut T> {
+        self.entries.front_mut().map(|waiting| &mut waiting.item)
+    }
+
     /// The items from the oldest to the newest.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().map(|waiting| &waiting.item)
     }
 
-    /// Takes the oldest item and counts it as dropped: for a caller that keeps the items' bytes elsewhere and makes room
+    /// Takes the oldest item, with all that was merged into it, and counts it as dropped: for a caller that keeps the items' bytes elsewhere and makes room
     /// by itself before it pushes.
     pub fn drop_front(&mut self) -> Option<T> {
-        let Waiting { item, bytes, .. } = self.entries.pop_front()?;
-        self.bytes -= bytes;
-        self.counters.dropped.add(bytes);
+        let item = self.drop_oldest(&mut Tally::default());
         self.give_back_memory();
-        Some(item)
+        item
     }
 
     /// Drops everything that is queued, counts it as dropped, and says how much it was.
@@ -206,13 +291,14 @@ impl<T> BoundedQueue<T> {
     }
 
     /// Whether a push of `bytes` would find room, whatever the strategy.
+    #[inline]
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
         if self.entries.is_empty() {
             return true;
         }
         let left = self.limits.bytes.checked_sub(self.bytes);
-        self.entries.len() < self.limits.messages
+        self.messages < self.limits.messages
             && (self.bytes < self.any_size_below || left.is_some_and(|left| bytes <= left))
     }
 
@@ -234,15 +320,30 @@ impl<T> BoundedQueue<T> {
     }
 
     /// Whether the [`deadline`](Self::deadline) has come.
+    #[inline]
     #[must_use]
     pub fn is_late(&self, now: Instant) -> bool {
+        // What came at this time is not late, unless nothing may wait at all.
+        self.oldest()
+            .is_some_and(|since| since != now || self.waits_not_at_all())
+            && self.is_overdue(now)
+    }
+
+    fn waits_not_at_all(&self) -> bool {
+        self.strategy
+            == Strategy::Break {
+                max_latency: Duration::ZERO,
+            }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
-    /// How many items are queued.
+    /// How many messages are queued.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
+    pub const fn len(&self) -> usize {
+        self.messages
     }
 
     /// Whether nothing is queued.
@@ -275,13 +376,18 @@ impl<T> BoundedQueue<T> {
         self.strategy
     }
 
-    fn drop_oldest(&mut self, dropped: &mut Tally) {
-        let Some(oldest) = self.entries.pop_front() else {
-            return;
-        };
-        self.bytes -= oldest.bytes;
-        self.counters.dropped.add(oldest.bytes);
-        dropped.add(oldest.bytes);
+    fn drop_oldest(&mut self, dropped: &mut Tally) -> Option<T> {
+        let Waiting {
+            item,
+            messages,
+            bytes,
+            ..
+        } = self.entries.pop_front()?;
+        self.messages -= messages;
+        self.bytes -= bytes;
+        self.counters.dropped.add_all(messages, bytes);
+        dropped.add_all(messages, bytes);
+        Some(item)
     }
 
     /// A burst must not leave its buffer behind on an idle connection. Growing past the threshold takes so many pushes
@@ -381,6 +487,7 @@ mod tests {
             popped,
             Popped {
                 item: 'a',
+                messages: 1,
                 bytes: 1,
                 waited: Duration::from_secs(3)
             }
@@ -429,6 +536,52 @@ mod tests {
             })
         );
         assert_eq!((queue.len(), queue.bytes(), queue.front()), (1, 99, Some(&6)));
+    }
+
+    /// A run is an account of messages: whatever is merged or taken apart, it is as if each had been queued alone.
+    #[test]
+    fn a_run_counts_as_its_messages() {
+        let t0 = start();
+        let later = t0 + Duration::from_secs(1);
+        let limits = QueueLimits {
+            messages: 4,
+            bytes: 100,
+        };
+        let mut queue = BoundedQueue::new(limits, Strategy::BREAK);
+        let grow = |run: &mut Vec<u32>| {
+            run.push(1);
+            true
+        };
+        assert!(!queue.merge(t0, 10, grow), "nothing to grow");
+        assert_eq!(queue.push(t0, vec![0], 10), Push::Queued);
+        assert!(queue.merge(t0, 20, grow));
+        assert!(!queue.merge(t0, 20, |_| false), "the caller's choice");
+        assert!(!queue.merge(later, 20, grow), "of another time");
+        assert!(!queue.merge(t0, 71, grow), "too many bytes");
+        assert!(queue.merge(t0, 30, grow));
+        assert_eq!(queue.push(later, vec![9], 5), Push::Queued);
+        assert!(!queue.merge(later, 5, grow), "too many messages");
+        assert_eq!((queue.len(), queue.bytes()), (4, 65));
+
+        assert_eq!(queue.pop_one(later, 10), Some(Duration::from_secs(1)));
+        assert!(queue.drop_one(20));
+        assert_eq!((queue.len(), queue.bytes()), (2, 35));
+        let run = queue.pop(later).unwrap();
+        assert_eq!(
+            (run.messages, run.bytes, run.waited),
+            (1, 30, Duration::from_secs(1))
+        );
+        assert_eq!(queue.pop_one(later, 5), Some(Duration::ZERO));
+        assert!(queue.is_empty() && !queue.drop_one(1) && queue.pop_one(later, 1).is_none());
+        let Counters {
+            pushed,
+            popped,
+            dropped,
+            ..
+        } = queue.counters();
+        assert_eq!((pushed.messages, pushed.bytes), (4, 65));
+        assert_eq!((popped.messages, popped.bytes), (3, 45));
+        assert_eq!((dropped.messages, dropped.bytes), (1, 20));
     }
 
     #[test]

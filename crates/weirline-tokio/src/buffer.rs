@@ -1,6 +1,9 @@
-//! The read buffer of a worker thread: one for all its connections, so that an idle connection holds none.
+//! The buffers of a worker thread: one to read into and one to encode into for all its connections, so that an idle
+//! connection holds none.
 
 use std::cell::Cell;
+
+use bytes::BytesMut;
 
 /// Large reads save system calls on large pipelined messages; the size makes no difference to small ones.
 const READ_BYTES: usize = 256 << 10;
@@ -11,6 +14,21 @@ const PAGE_BYTES: usize = 4096;
 
 thread_local! {
     static BUFFER: Cell<Option<ReadBuffer>> = const { Cell::new(None) };
+    static ENCODE_BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+/// What is kept of the buffer to encode into, however large it has become.
+const ENCODE_BYTES_KEPT: usize = 1 << 20;
+
+/// The thread's buffer to encode into; nested drivers find an empty one.
+pub(crate) fn take_encode_buffer() -> BytesMut {
+    ENCODE_BUFFER.take()
+}
+
+pub(crate) fn put_back_encode_buffer(buffer: BytesMut) {
+    if buffer.capacity() <= ENCODE_BYTES_KEPT {
+        ENCODE_BUFFER.set(buffer);
+    }
 }
 
 pub(crate) struct ReadBuffer {

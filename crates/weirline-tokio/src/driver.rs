@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!  each turn:  write what was blocked ─▶ rounds, until one changes nothing
-//!  each round: handler.poll_work ─▶ read, events to the handler ─▶ one write ─▶ deadlines
+//!  each round: handler.poll_work ─▶ read, events to the handler ─▶ one write
+//!  at the end: deadlines
 //! ```
 //! A turn ends when the socket has nothing more to give or to take, or when its budget is used up: then the driver wakes
-//! itself, and its neighbours on the same thread come first. Deadlines are judged last: what arrived or was written while the
-//! thread was busy with others counts.
+//! itself, and its neighbours on the same thread come first. Deadlines are judged last, when nothing moves any more or the budget is
+//! used up: what arrived or was written while the thread was busy with others counts.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -21,7 +22,7 @@ use tokio::time::Sleep;
 use weirline_connection::{Cause, CloseCode, Connection, End, Event, Input};
 use weirline_flow::Tally;
 
-use crate::buffer::ReadBuffer;
+use crate::buffer::{self, ReadBuffer};
 use crate::{Context, Handler, HandlerError, Observer};
 
 /// Drives one connection over a stream until it ends.
@@ -60,8 +61,10 @@ pub struct Driver<S, H, O = ()> {
 /// What one poll of the driver has done so far.
 struct Turn<'t, 'w> {
     task: &'t mut TaskContext<'w>,
-    /// Read from the clock at the start, and once in each round.
+    /// Read from the clock at the start, behind the first round, and behind each in which anything moved.
     now: Instant,
+    /// The clock was read behind a round.
+    looked: bool,
     reads: usize,
     bytes_written: usize,
     /// The stream has nothing to give and will wake us.
@@ -117,11 +120,22 @@ where
         }
     }
 
-    /// One turn. `Ready` when the connection is over.
+    /// One turn, with the thread's buffer to encode into.
     fn turn(&mut self, task: &mut TaskContext<'_>) -> Poll<End> {
+        let refused = self.connection.lend(buffer::take_encode_buffer());
+        let result = self.rounds(task);
+        if let Some(buffer) = refused.or_else(|| self.connection.reclaim()) {
+            buffer::put_back_encode_buffer(buffer);
+        }
+        result
+    }
+
+    /// `Ready` when the connection is over.
+    fn rounds(&mut self, task: &mut TaskContext<'_>) -> Poll<End> {
         let turn = &mut Turn {
             task,
             now: now(),
+            looked: false,
             reads: 0,
             bytes_written: 0,
             read_pending: false,
@@ -133,10 +147,8 @@ where
         }
         for _ in 0..ROUNDS_PER_TURN {
             let mut progress = self.round(turn);
-            if let Some(end) = self.connection.poll_end() {
-                let end = end.clone();
-                self.finish(&end);
-                return Poll::Ready(end);
+            if self.connection.poll_end().is_some() {
+                break;
             }
             progress |= self.shutdown(turn);
             if turn.budget_is_used_up() {
@@ -146,18 +158,37 @@ where
                 return Poll::Pending;
             }
         }
+        self.time_out(turn.now);
+        if let Some(end) = self.connection.poll_end() {
+            let end = end.clone();
+            self.finish(&end);
+            return Poll::Ready(end);
+        }
         // The budget is used up: the neighbours' turn.
         turn.task.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Work, read, write, deadlines. Says whether anything moved.
+    /// Work, read, write. Says whether anything moved.
     fn round(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let write_error = self.write_error;
         self.guard(turn.now, |handler, cx| handler.poll_work(cx, turn.task));
         // What is thrown away: the peer gets no answer any more, and the handler wants no message.
         self.held.take_if(|_| self.draining);
         let mut progress = self.read(turn);
+        if let Some(kind) = write_error {
+            self.connection.handle_io_error(kind);
+        }
+        progress |= self.write(turn);
+        if progress || !turn.looked {
+            self.look_at_the_clock(turn);
+        }
+        self.connection.handle_reading(turn.now, self.held.is_none());
+        progress
+    }
+
+    fn look_at_the_clock(&mut self, turn: &mut Turn<'_, '_>) {
+        turn.looked = true;
         let started = std::mem::replace(&mut turn.now, now());
         let took = turn.now.saturating_duration_since(started);
         if took > SLOW_HANDLER {
@@ -165,12 +196,6 @@ where
             tracing::warn!(event = "handler.slow", conn = self.id(), took_ms, "handler slow");
             self.observer.handler_slow(took);
         }
-        if let Some(kind) = write_error {
-            self.connection.handle_io_error(kind);
-        }
-        progress |= self.write(turn);
-        self.connection.handle_reading(turn.now, self.held.is_none());
-        progress | self.time_out(turn.now)
     }
 
     /// Reads while there is something and no message stands in the way. Says whether anything came.
@@ -425,10 +450,14 @@ where
         true
     }
 
-    /// Waits for the next deadline; says whether it is here.
+    /// Waits for the next deadline; says whether one was here.
     fn wait(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let due = self.connection.poll_timeout();
+        if due.is_some_and(|at| at <= turn.now) {
+            return self.time_out(turn.now);
+        }
         let wake = self.handler.next_wake().filter(|_| !self.handler_failed);
-        let Some(at) = [self.connection.poll_timeout(), wake].into_iter().flatten().min() else {
+        let Some(at) = [due, wake].into_iter().flatten().min() else {
             return false;
         };
         let at = tokio::time::Instant::from_std(at);
