@@ -1,5 +1,5 @@
 """Just enough of RFC 6455 §5.2 to say where in a byte stream one is: in a header, in a payload, or between frames;
-and how many whole messages of data have gone by."""
+how many whole messages of data have gone by, and in how many more frames than that."""
 
 
 class FrameTracker:
@@ -7,6 +7,7 @@ class FrameTracker:
 
     def __init__(self) -> None:
         self.messages = 0
+        self.continuations = 0
         self._counts = False
         self._header = bytearray()
         self._payload_left = 0
@@ -27,6 +28,7 @@ class FrameTracker:
                 self._payload_left = self._length()
                 # The last frame of a message of data; opcodes from 8 on are control frames.
                 self._counts = self._header[0] & 0x80 != 0 and self._header[0] & 0x0F < 8
+                self.continuations += self._header[0] & 0x0F == 0
                 self._header.clear()
                 if not self._payload_left:
                     self.messages += self._counts

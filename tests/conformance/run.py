@@ -12,7 +12,7 @@ from pathlib import Path
 import cases
 import judge
 import report
-from suites import Autobahn, Background, Kosoku, SuiteError
+from suites import Autobahn, Background, Kosoku, ProgramError
 
 STOP_SECONDS = 15.0
 
@@ -25,7 +25,7 @@ async def test(suite: Kosoku | Autobahn, server: str, client: str) -> dict[str, 
         started = time.monotonic()
         try:
             verdicts = judge.read(await run, cases.expected())
-        except SuiteError as error:
+        except ProgramError as error:
             verdicts = judge.Verdicts(problems=[str(error)])
         results[f"{side}, {suite.name}"] = verdicts
         took = f"{len(verdicts.by_case)} cases in {time.monotonic() - started:.1f} s"
@@ -41,7 +41,7 @@ async def test_server(suite: Kosoku | Autobahn, server: str) -> Path:
         process.terminate()
         status = await process.ended(STOP_SECONDS)
     if status != 0 or "panicked at" in process.last_words():
-        raise SuiteError(f"the server ended with {status}:\n{process.last_words()}")
+        raise ProgramError(f"the server ended with {status}:\n{process.last_words()}")
     return folder
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cases
 import judge
-from suites import Kosoku, SuiteError
+from suites import Kosoku, ProgramError
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -64,7 +64,7 @@ async def notices_a_server_that_is_not_there(kosoku: str) -> list[str]:
     with tempfile.TemporaryDirectory() as work:
         try:
             folder = await Kosoku(kosoku, Path(work)).test_server("ws://127.0.0.1:1/", ("1.1.1",))
-        except SuiteError:
+        except ProgramError:
             return []
         return [] if judge.read(folder, ["1.1.1"]).problems else ["a server that is not there passes"]
 

@@ -1,25 +1,21 @@
 """The two suites: `kosoku` on today's Python, and Autobahn's own, which needs Python 2.7. Each plays a client against
 our server, and a server against our client, and writes the same kind of report."""
 
-import asyncio
 import json
-import os
-import re
 import shutil
 import socket
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import cases
 
+sys.path.append(str(Path(__file__).parents[1] / "common"))
+from programs import Background, ProgramError  # noqa: E402
+
 LIMIT_SECONDS = 600.0
-START_SECONDS = 30.0
 AT_A_TIME = 8
 AGENT = "weirline"
-
-
-class SuiteError(Exception):
-    """A suite could not be run; its verdicts, if it gave any, count for nothing."""
 
 
 @dataclass
@@ -90,88 +86,12 @@ class Autobahn:
         return {"PYTHONUSERBASE": self.base}
 
 
-class Background:
-    """A program that runs while others talk to it; what it says is kept for the one who asks why it failed."""
-
-    def __init__(self, command: list, environment: dict[str, str], folder: Path) -> None:
-        self._command = [str(word) for word in command]
-        self._environment = environment
-        self._folder = folder
-        self._said: list[bytes] = []
-
-    async def __aenter__(self) -> "Background":
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=self._folder,
-            env={**os.environ, **self._environment},
-            limit=1 << 20,
-        )
-        # Somebody must read, or the program stops at a full pipe.
-        self._reader = asyncio.create_task(self._read())
-        self._news = asyncio.Condition()
-        return self
-
-    async def __aexit__(self, *_) -> None:
-        self.kill()
-        await self._process.wait()
-        await self._reader
-
-    async def _read(self) -> None:
-        async for line in self._process.stdout:
-            async with self._news:
-                self._said.append(line)
-                self._news.notify_all()
-        async with self._news:
-            self._said.append(b"")
-            self._news.notify_all()
-
-    async def line(self, pattern: bytes, seconds: float = START_SECONDS) -> str:
-        """Waits for a line; returns what its group matched."""
-        looked = 0
-        try:
-            async with asyncio.timeout(seconds), self._news:
-                while True:
-                    for line in self._said[looked:]:
-                        if found := re.search(pattern, line):
-                            return found[1].decode()
-                        if line == b"":
-                            raise SuiteError(f"{self} ended without saying {pattern!r}:\n{self.last_words()}")
-                    looked = len(self._said)
-                    await self._news.wait()
-        except TimeoutError as error:
-            raise SuiteError(f"{self} did not say {pattern!r}:\n{self.last_words()}") from error
-
-    async def ended(self, seconds: float = START_SECONDS) -> int:
-        """Waits until it ends by itself."""
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._process.wait()
-        except TimeoutError as error:
-            raise SuiteError(f"{self} did not end:\n{self.last_words()}") from error
-
-    def terminate(self) -> None:
-        self._process.terminate()
-
-    def kill(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-
-    def last_words(self) -> str:
-        return b"".join(self._said[-40:]).decode(errors="replace")
-
-    def __str__(self) -> str:
-        return " ".join(self._command)
-
-
 async def run_to_end(command: list, environment: dict[str, str], folder: Path, statuses=(0,)) -> None:
-    """Runs a program that must end by itself, with one of these statuses."""
+    """Runs a program that must end by itself, with one of these statuses: else its verdicts count for nothing."""
     async with Background(command, environment, folder) as program:
         status = await program.ended(LIMIT_SECONDS)
     if status not in statuses:
-        raise SuiteError(f"{program} ended with {status}:\n{program.last_words()}")
+        raise ProgramError(f"{program} ended with {status}:\n{program.last_words()}")
 
 
 def fresh(folder: Path) -> Path:
