@@ -65,8 +65,8 @@ enum Command {
     Bench(bench::Options),
     /// Every MUST of RFC 6455: where it is kept, what proves it, and whether that would notice
     Spec(spec::Options),
-    /// Type-checks the fuzz targets
-    FuzzCheck,
+    /// Fuzz targets under libFuzzer, with the stable compiler; ends with a table
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         Command::Measure(options) => report(measure::run(&workspace, &options)),
         Command::Bench(options) => report(bench::run(&workspace, &options)),
         Command::Spec(options) => report(spec::run(&workspace, &options)),
-        Command::FuzzCheck => report(fuzz::check(&workspace)),
+        Command::Fuzz(options) => report(fuzz::run(&workspace, &options)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(20);
@@ -106,6 +106,19 @@ impl Run {
         let status = self.wait_within(child, limit)?;
         let output = std::fs::read(file).map_err(failed)?;
         Ok((status, String::from_utf8_lossy(&output).into_owned()))
+    }
+
+    /// Starts it with what it writes to standard error in our hands; nothing else of it is shown.
+    pub(crate) fn spawn_reading(&self) -> Result<(Child, ChildStderr), String> {
+        let mut child = self
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.not_started(&error))?;
+        let output = child.stderr.take().ok_or("a child without standard error")?;
+        Ok((child, output))
     }
 
     fn wait_within(&self, mut child: Child, limit: Duration) -> Result<ExitStatus, String> {
