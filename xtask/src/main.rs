@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | tidy | sim | clients | conformance | measure`.
+//! The project's own commands: `cargo xtask test | tidy | sim | clients | conformance | browser | measure`.
 //!
 //! Nothing here depends on a crate of the workspace, so that `cargo xtask` builds in seconds and
 //! still runs when the crates do not compile.
@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod browser;
 mod clients;
 mod conformance;
 mod copy;
@@ -59,6 +60,8 @@ enum Command {
     Clients(clients::Options),
     /// Autobahn's cases against our server and our client
     Conformance(conformance::Options),
+    /// Chromium as a client of the release binary
+    Browser(browser::Options),
     /// System calls, memory, resistance to floods, instructions: measured on the real server, each beside its bar
     Measure(measure::Options),
     /// Our libraries beside those of others
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Sim { arguments } => sim::run(&workspace, &arguments),
         Command::Clients(options) => report(clients::run(&workspace, &options)),
         Command::Conformance(options) => report(conformance::run(&workspace, &options)),
+        Command::Browser(options) => report(browser::run(&workspace, &options)),
         Command::Measure(options) => report(measure::run(&workspace, &options)),
         Command::Bench(options) => report(bench::run(&workspace, &options)),
         Command::Spec(options) => report(spec::run(&workspace, &options)),

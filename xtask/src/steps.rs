@@ -3,7 +3,7 @@
 
 use crate::process::Run;
 use crate::workspace::Workspace;
-use crate::{bench, clients, conformance, fuzz, sim, tidy};
+use crate::{bench, browser, clients, conformance, fuzz, sim, tidy};
 
 /// One thing that a change must pass.
 pub(crate) struct Step {
@@ -67,6 +67,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "clients",
         what: "clients written by others, cut by a proxy",
         run: clients::short,
+    },
+    Step {
+        name: "browser",
+        what: "Chromium as a client",
+        run: browser::short,
     },
 ];
 

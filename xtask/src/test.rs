@@ -33,7 +33,7 @@ struct Outcome {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> ExitCode {
     if options.list {
         for step in steps::ALL {
-            println!("{:<10} {}", step.name, step.what);
+            println!("{:<11} {}", step.name, step.what);
         }
         return ExitCode::SUCCESS;
     }
@@ -106,12 +106,12 @@ fn summary(outcomes: &[Outcome]) -> String {
         let verdict = if outcome.error.is_none() { "ok" } else { "FAILED" };
         let _ = writeln!(
             text,
-            "{:<10} {:>8.1} s  {verdict}",
+            "{:<11} {:>8.1} s  {verdict}",
             outcome.name,
             outcome.took.as_secs_f64()
         );
     }
-    let _ = writeln!(text, "{:<10} {:>8.1} s", "all", total.as_secs_f64());
+    let _ = writeln!(text, "{:<11} {:>8.1} s", "all", total.as_secs_f64());
     for outcome in outcomes.iter().filter(|outcome| outcome.error.is_some()) {
         let _ = writeln!(
             text,
