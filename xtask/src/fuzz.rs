@@ -20,6 +20,9 @@ const CARGO_FUZZ: &str = "0.13.2";
 const INPUT_SECONDS_MAX: u32 = 10;
 const MEMORY_MEBIBYTES_MAX: u32 = 1024;
 
+/// So many inputs that libFuzzer found are kept for each target, the shortest: what the others reach is found again in seconds.
+const CHOSEN_MAX: usize = 80;
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// What to fuzz; everything by default
@@ -266,13 +269,22 @@ impl Fuzz {
             .args([target])
             .args([&chosen, &found, &seeds])
             // Edges alone, not how often each is taken: some dozens of inputs, not some thousands.
-            .args(["--", "-merge=1", "-use_counters=0", "-use_value_profile=0"])
+            .args([
+                "--",
+                "-set_cover_merge=1",
+                "-use_counters=0",
+                "-use_value_profile=0",
+            ])
             .check_quietly()?;
         for path in files(&seeds)?.iter().filter(|path| is_named_by_hash(path)) {
             std::fs::remove_file(path).map_err(failed)?;
         }
+        let length = |path: &PathBuf| std::fs::metadata(path).map_or(u64::MAX, |data| data.len());
+        let mut all = files(&chosen)?;
+        all.sort_by_cached_key(|path| (is_named_by_hash(path), length(path), path.clone()));
+        let named = all.iter().filter(|path| !is_named_by_hash(path)).count();
+        all.truncate(named + CHOSEN_MAX);
         let mut bytes = 0;
-        let all = files(&chosen)?;
         for path in &all {
             bytes += std::fs::copy(path, seeds.join(path.file_name().unwrap_or_default())).map_err(failed)?;
         }

@@ -67,7 +67,7 @@ struct World {
     client: TextClient,
     oracle: Oracle,
     dial: Dial,
-    dials: u8,
+    dials: u16,
     /// The last state that was stored, with the oracle's account at that moment.
     stored: Option<(ClientState, Oracle)>,
     now: Instant,
@@ -119,8 +119,11 @@ impl World {
     }
 
     fn dial(&mut self) {
-        self.dials = self.dials.wrapping_add(1);
-        match self.client.dial(self.now, [self.dials; 32]) {
+        self.dials += 1;
+        // Entropy that never comes twice.
+        let [high, low] = self.dials.to_be_bytes();
+        let entropy = std::array::from_fn(|index| if index % 2 == 0 { high } else { low });
+        match self.client.dial(self.now, entropy) {
             Ok(dial) => {
                 assert!(dial > self.dial && dial == self.client.current_dial());
                 self.dial = dial;
@@ -324,7 +327,7 @@ impl World {
 }
 
 /// With a durable store the application stores at once, or later.
-fn what_is_stored(config: &TextClientConfig, dials: u8) -> bool {
+fn what_is_stored(config: &TextClientConfig, dials: u16) -> bool {
     config.store == StoreMode::Durable && !dials.is_multiple_of(3)
 }
 
