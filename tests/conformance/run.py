@@ -78,9 +78,10 @@ async def main() -> int:
     if options.full:
         autobahn = Autobahn(options.python2, options.python2_base, work / "autobahn")
         results = await test(autobahn, options.server, options.client) | results
+    failed = any(verdicts.problems for verdicts in results.values())
+    if options.full and not failed:
         Path(options.full).write_text(report.render(results, versions(options)))
         print(f"wrote {options.full}")
-    failed = sum(bool(verdicts.problems) for verdicts in results.values())
     print(f"reports with every frame: {work}")
     return 1 if failed else 0
 

@@ -1,6 +1,7 @@
 """The two suites: `kosoku` on today's Python, and Autobahn's own, which needs Python 2.7. Each plays a client against
 our server, and a server against our client, and writes the same kind of report."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -11,9 +12,10 @@ from pathlib import Path
 import cases
 
 sys.path.append(str(Path(__file__).parents[1] / "common"))
-from programs import Background, ProgramError  # noqa: E402
+from programs import START_SECONDS, Background, ProgramError  # noqa: E402
 
 LIMIT_SECONDS = 600.0
+POLL_SECONDS = 0.05
 AT_A_TIME = 8
 AGENT = "weirline"
 
@@ -65,10 +67,13 @@ class Autobahn:
 
     async def test_client(self, client: str) -> Path:
         folder = fresh(self.work / "client")
-        url = f"ws://127.0.0.1:{free_port()}"
+        port = free_port()
+        url = f"ws://127.0.0.1:{port}"
         command = self._command("fuzzingserver", self._spec(folder, {"url": url}))
         async with Background([*command, "-u", "0"], self._environment(), self.work) as server:
             await server.line(rb"(Ok, will run \d+ test cases)")
+            # It says so before it listens.
+            await listening(port)
             await run_to_end([client, url, AGENT], {}, self.work)
             await server.line(rb"(Report generation complete)")
         return folder
@@ -92,6 +97,19 @@ async def run_to_end(command: list, environment: dict[str, str], folder: Path, s
         status = await program.ended(LIMIT_SECONDS)
     if status not in statuses:
         raise ProgramError(f"{program} ended with {status}:\n{program.last_words()}")
+
+
+async def listening(port: int) -> None:
+    """Waits until somebody takes connections there."""
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                await asyncio.sleep(POLL_SECONDS)
+            else:
+                writer.close()
+                return
 
 
 def fresh(folder: Path) -> Path:
