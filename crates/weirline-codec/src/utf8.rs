@@ -10,7 +10,7 @@ pub struct InvalidUtf8 {
 
 /// Checks a text that arrives in pieces, and fails at the first byte that cannot be right (RFC 6455 §8.1).
 ///
-/// Sequences may straddle pieces. After an error the validator stays failed until it is replaced.
+/// Sequences may straddle pieces. After an error the validator is of no more use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Utf8Validator {
     /// The bytes of a sequence whose end has not arrived; a legal beginning of one.
@@ -36,7 +36,15 @@ impl Utf8Validator {
     /// # Errors
     ///
     /// [`InvalidUtf8`] as soon as the bytes so far are not the beginning of any UTF-8 text.
+    #[inline]
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
+        match *piece {
+            [byte] => self.push_byte(byte),
+            _ => self.push_piece(piece),
+        }
+    }
+
+    fn push_piece(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let rest = self.complete_partial(piece)?;
         match validate(rest) {
             Ok(()) => self.valid += rest.len() as u64,
@@ -77,32 +85,56 @@ impl Utf8Validator {
 
     /// Feeds the beginning of `piece` to the sequence that the last piece left open; returns what is left.
     fn complete_partial<'a>(&mut self, piece: &'a [u8]) -> Result<&'a [u8], InvalidUtf8> {
-        let mut sequence = [0u8; 4];
-        let mut len = usize::from(self.partial_len);
-        if len == 0 {
-            return Ok(piece);
+        let mut rest = piece;
+        while self.partial_len > 0
+            && let Some((&byte, behind)) = rest.split_first()
+        {
+            self.continue_partial(byte)?;
+            rest = behind;
         }
-        sequence[..len].copy_from_slice(&self.partial[..len]);
-        for (taken, byte) in piece.iter().enumerate() {
-            sequence[len] = *byte;
-            len += 1;
-            match validate(&sequence[..len]) {
-                Ok(()) => {
-                    self.partial_len = 0;
-                    self.valid += len as u64;
-                    return Ok(&piece[taken + 1..]);
-                }
-                // An incomplete sequence is at most three bytes long, so that `sequence` has room for the next.
-                Err(Stop { incomplete: true, .. }) => {
-                    self.partial[len - 1] = *byte;
-                    self.partial_len += 1;
-                }
-                Err(Stop {
-                    incomplete: false, ..
-                }) => return Err(self.error()),
-            }
+        Ok(rest)
+    }
+
+    /// The next byte of an open sequence (RFC 3629 §4).
+    fn continue_partial(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
+        let first = self.partial[0];
+        let legal = match (self.partial_len, first) {
+            (1, 0xE0) => 0xA0..=0xBF,
+            (1, 0xED) => 0x80..=0x9F,
+            (1, 0xF0) => 0x90..=0xBF,
+            (1, 0xF4) => 0x80..=0x8F,
+            _ => 0x80..=0xBF,
+        };
+        if !legal.contains(&byte) {
+            return Err(self.error());
         }
-        Ok(&[])
+        let width = match first {
+            0xF0.. => 4,
+            0xE0.. => 3,
+            _ => 2,
+        };
+        if self.partial_len + 1 == width {
+            self.partial_len = 0;
+            self.valid += u64::from(width);
+        } else {
+            self.partial[usize::from(self.partial_len)] = byte;
+            self.partial_len += 1;
+        }
+        Ok(())
+    }
+
+    /// A piece of one byte, as a peer that drips sends them.
+    #[inline]
+    fn push_byte(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
+        if self.partial_len > 0 {
+            return self.continue_partial(byte);
+        }
+        match byte {
+            0..=0x7F => self.valid += 1,
+            0xC2..=0xF4 => (self.partial[0], self.partial_len) = (byte, 1),
+            _ => return Err(self.error()),
+        }
+        Ok(())
     }
 
     fn error(&self) -> InvalidUtf8 {
