@@ -2,8 +2,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use common::{feed, request};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -220,28 +218,4 @@ proptest! {
         let short = [&a, &b].iter().all(|text| text.chars().count() <= Escaped::CHARS_MAX);
         prop_assert!(!short || a == b || shown[0] != shown[1]);
     }
-}
-
-/// A head of 64 times the size may cost 64 times the work, not 64² times; the margin is for noise.
-#[test]
-fn feeding_byte_by_byte_is_linear() {
-    let small = bytewise_cost(16 * 1024);
-    let large = bytewise_cost(1024 * 1024);
-    assert!(large < small * 64 * 8, "16 KiB: {small:?}, 1 MiB: {large:?}");
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "measures real work; nothing waits for this clock"
-)]
-fn bytewise_cost(length: usize) -> Duration {
-    let head = request(&[("+X-Padding", Some(&"p".repeat(length)))]);
-    let cuts: Vec<_> = (1..head.len()).collect();
-    let limits = HeadLimits::new(2 * length, 64);
-    let run = || {
-        let start = Instant::now();
-        assert!(matches!(feed(&head, &cuts, limits), Some(Ok(_))));
-        start.elapsed()
-    };
-    (0..5).map(|_| run()).min().expect("five runs")
 }

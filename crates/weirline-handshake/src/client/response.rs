@@ -101,7 +101,17 @@ impl ResponseReader {
     ///
     /// # Panics
     /// After `Done` or an error.
+    #[inline]
     pub fn handle_input(&mut self, input: &[u8]) -> Result<ResponseProgress, HandshakeError> {
+        if let State::Head(reader) = &mut self.state
+            && reader.take_plain(input)
+        {
+            return Ok(ResponseProgress::NeedMore);
+        }
+        self.take_input(input)
+    }
+
+    fn take_input(&mut self, input: &[u8]) -> Result<ResponseProgress, HandshakeError> {
         let mut at = 0;
         loop {
             let rest = &input[at..];

@@ -45,7 +45,17 @@ impl RequestReader {
     ///
     /// # Panics
     /// After `Done` or a rejection: what follows a head is not a second request.
+    #[inline]
     pub fn handle_input(&mut self, input: &[u8]) -> Result<Progress, Rejection> {
+        if let Some(reader) = &mut self.head
+            && reader.take_plain(input)
+        {
+            return Ok(Progress::NeedMore);
+        }
+        self.take_input(input)
+    }
+
+    fn take_input(&mut self, input: &[u8]) -> Result<Progress, Rejection> {
         let reader = self.head.as_mut().expect("the reader serves one request");
         let head = match reader.handle_input(input) {
             Ok(None) => return Ok(Progress::NeedMore),
