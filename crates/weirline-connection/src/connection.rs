@@ -100,7 +100,16 @@ impl Connection {
     /// Pings are answered and Close frames echoed before this returns (R8, R23). When the peer breaks the protocol, the
     /// Close frame that says so is queued behind what was accepted for sending, what is left of the input is discarded, and
     /// [`poll_end`](Self::poll_end) gives the reason when the connection is over. Input that comes after that is discarded too.
+    #[inline]
     pub fn handle_input<'b>(&mut self, now: Instant, input: &mut Input<'b>) -> Option<Event<'b>> {
+        if !self.closing.ignores_input() && self.receiver.take_byte(&self.config, input) {
+            self.keepalive.heard(now);
+            return None;
+        }
+        self.take_input(now, input)
+    }
+
+    fn take_input<'b>(&mut self, now: Instant, input: &mut Input<'b>) -> Option<Event<'b>> {
         if self.closing.ignores_input() {
             input.take(u64::MAX);
             return None;
