@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures real processes, in real time")]
 
 mod attacks;
+mod bytewise;
 mod client;
 mod idle;
 mod pipe;
@@ -43,6 +44,15 @@ enum What {
     Pipe,
     /// The work that `pipe` counts: sends one message of so many MiB
     PipeOnce { mebibytes: usize },
+    /// Instructions per byte of a head or a frame that comes byte by byte, small and large (needs valgrind)
+    Bytewise,
+    /// The work that `bytewise` counts: feeds so many bytes, so many times
+    BytewiseOnce {
+        #[arg(value_enum)]
+        what: bytewise::What,
+        bytes: usize,
+        times: usize,
+    },
 }
 
 /// The server to be measured.
@@ -64,6 +74,8 @@ fn main() -> ExitCode {
         What::Attacks(Server { server }) => attacks::run(&server),
         What::Pipe => pipe::compare(),
         What::PipeOnce { mebibytes } => pipe::once(mebibytes),
+        What::Bytewise => bytewise::compare(),
+        What::BytewiseOnce { what, bytes, times } => bytewise::once(what, bytes, times),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,8 +3,8 @@
 use crate::process::Run;
 use crate::workspace::Workspace;
 
-/// What is measured when nothing is named. All but `pipe` start the server.
-const ALL: [&str; 5] = ["syscalls", "idle", "subscribers", "attacks", "pipe"];
+/// What is measured when nothing is named. All but the last two start the server.
+const ALL: [&str; 6] = ["syscalls", "idle", "subscribers", "attacks", "pipe", "bytewise"];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), String
         println!("== {name}");
         let run = Run::new(&measure, workspace.root());
         let run = match name {
-            "pipe" => run.args(["pipe"]),
+            "pipe" | "bytewise" => run.args([name]),
             "subscribers" => run
                 .args(["idle", "--kind", "subscriber", "--server"])
                 .args([&server]),
