@@ -52,6 +52,7 @@ impl<F> Write for Peer<F> {
 }
 
 /// What tungstenite's server answers to these bytes; `None` where it refuses.
+#[expect(clippy::result_large_err, reason = "tungstenite asks for this error")]
 fn their_answer(wire: &[u8]) -> Option<Vec<u8>> {
     let choose = |request: &Request, mut response: Response| {
         if let Some(first) = request.headers().get("sec-websocket-protocol") {
