@@ -242,7 +242,8 @@ where
         {
             // The application reads, if slowly.
             self.connection.handle_reading(turn.now, true);
-            self.deliver(turn.now, *held);
+            let now = turn.now;
+            self.catch(now, |driver| driver.deliver(now, *held));
             progress = true;
         }
         if self.unread.is_empty() || self.held.is_some() {
@@ -259,6 +260,13 @@ where
 
     /// Feeds bytes to the connection and its events to the handler; returns how many bytes must wait.
     fn feed(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> usize {
+        let now = turn.now;
+        // One net under all messages of a read: spreading one for each would cost more than many a handler.
+        self.catch(now, |driver| driver.feed_all(bytes, turn))
+            .unwrap_or_default()
+    }
+
+    fn feed_all(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> usize {
         let mut input = Input::new(bytes);
         while !input.is_empty() && self.held.is_none() {
             match self.connection.handle_input(turn.now, &mut input) {
@@ -277,7 +285,7 @@ where
             Event::Message { kind, ref payload } => {
                 let bytes = payload.len();
                 let started = O::TIMES_MESSAGES.then(self::now);
-                self.answered = self.guard(now, |handler, cx| handler.on_event(cx, event));
+                self.answered = self.call(now, |handler, cx| handler.on_event(cx, event));
                 let took = started.map_or(Duration::ZERO, |started| {
                     self::now().saturating_duration_since(started)
                 });
@@ -293,11 +301,41 @@ where
             }
             _ => {}
         }
-        self.guard(now, |handler, cx| handler.on_event(cx, event));
+        self.call(now, |handler, cx| handler.on_event(cx, event));
     }
 
     /// Calls the handler; its panics and errors end this connection and nothing else. Says whether it sent anything.
     fn guard(
+        &mut self,
+        now: Instant,
+        call: impl FnOnce(&mut H, &mut Context<'_>) -> Result<(), HandlerError>,
+    ) -> bool {
+        self.catch(now, |driver| driver.call(now, call))
+            .unwrap_or_default()
+    }
+
+    /// Does something that calls the handler; a panic ends this connection and nothing else. The connection is as it was when the
+    /// handler was called, since nothing else here panics.
+    fn catch<T>(&mut self, now: Instant, what: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(|| what(self))) {
+            Ok(done) => Some(done),
+            Err(_) => {
+                tracing::error!(event = "handler.panicked", conn = self.id(), "handler panicked");
+                self.handler_has_failed(now);
+                None
+            }
+        }
+    }
+
+    fn handler_has_failed(&mut self, now: Instant) {
+        self.handler_failed = true;
+        self.draining = true;
+        self.connection
+            .fail_with(now, CloseCode::INTERNAL_ERROR, "internal error");
+    }
+
+    /// Calls the handler, under [`catch`](Self::catch). Says whether it sent anything.
+    fn call(
         &mut self,
         now: Instant,
         call: impl FnOnce(&mut H, &mut Context<'_>) -> Result<(), HandlerError>,
@@ -315,8 +353,7 @@ where
             sent: false,
             broken: false,
         };
-        let handler = &mut self.handler;
-        let result = catch_unwind(AssertUnwindSafe(|| call(handler, &mut cx)));
+        let result = call(&mut self.handler, &mut cx);
         let (sent, broken) = (cx.sent, cx.broken);
         if dropped.messages > 0 {
             self.observer.messages_dropped(dropped);
@@ -324,17 +361,10 @@ where
         if broken {
             self.break_off(now);
         }
-        match result {
-            Ok(Ok(())) => return sent,
-            Ok(Err(error)) => {
-                tracing::error!(event = "handler.failed", conn = self.id(), %error, "handler failed");
-            }
-            Err(_) => tracing::error!(event = "handler.panicked", conn = self.id(), "handler panicked"),
+        if let Err(error) = result {
+            tracing::error!(event = "handler.failed", conn = self.id(), %error, "handler failed");
+            self.handler_has_failed(now);
         }
-        self.handler_failed = true;
-        self.draining = true;
-        self.connection
-            .fail_with(now, CloseCode::INTERNAL_ERROR, "internal error");
         sent
     }
 
