@@ -38,6 +38,7 @@ pub(crate) fn run(input: &[u8]) {
         Some(Err(rejection)) => judge_rejection(&rejection, wire, limits),
         Some(Ok((request, consumed))) => {
             assert_eq!(Some(consumed), end(wire), "the head ends at its blank line");
+            assert!(consumed <= limits.bytes, "a longer head is refused");
             judge_request(&request, &PlainHead::read(&wire[..consumed]), limits);
             judge_answer(&request);
         }

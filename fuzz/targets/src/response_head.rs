@@ -33,7 +33,7 @@ pub(crate) fn run(input: &[u8]) {
         Err(error) => {
             assert!(!error.to_string().chars().any(char::is_control), "{error:?}");
             if let HandshakeError::Refused(refused) = error {
-                judge_refusal(&refused, wire);
+                judge_refusal(&refused, wire, limits);
             }
         }
     }
@@ -68,9 +68,10 @@ fn feed<'a>(
 }
 
 /// The heads in `wire`, of which the last is the answer that counts.
-fn heads(mut wire: &[u8]) -> Vec<PlainHead<'_>> {
+fn heads(mut wire: &[u8], limits: HeadLimits) -> Vec<PlainHead<'_>> {
     let mut heads = Vec::new();
     while let Some(end) = end(wire) {
+        assert!(end <= limits.bytes, "a longer head is refused");
         let head = PlainHead::read(&wire[..end]);
         wire = &wire[end..];
         let interim = head.start.get(9..10) == Some(b"1") && head.start.get(9..12) != Some(b"101");
@@ -84,7 +85,7 @@ fn heads(mut wire: &[u8]) -> Vec<PlainHead<'_>> {
 
 /// RFC 6455 §4.1, what the client must validate, by the plain reading.
 fn judge_response(response: &ClientResponse, wire: &[u8], limits: HeadLimits) {
-    let mut heads = heads(wire);
+    let mut heads = heads(wire, limits);
     let head = heads.pop().expect("an answer");
     assert!(heads.len() <= ResponseReader::INTERIM_MAX);
     assert!(wire.ends_with(b"\r\n\r\n"), "the head ends at its blank line");
@@ -113,11 +114,11 @@ fn judge_response(response: &ClientResponse, wire: &[u8], limits: HeadLimits) {
     );
 }
 
-fn judge_refusal(refused: &RefusedUpgrade, wire: &[u8]) {
+fn judge_refusal(refused: &RefusedUpgrade, wire: &[u8], limits: HeadLimits) {
     let status = refused.status;
     assert!(!status.is_informational());
     assert!(refused.body_prefix.len() <= ResponseReader::BODY_PREFIX_MAX);
-    let heads = heads(wire);
+    let heads = heads(wire, limits);
     assert!(heads.len() <= ResponseReader::INTERIM_MAX + 1);
     let head = heads.last().expect("an answer");
     assert_eq!(head.start.get(9..12), Some(status.as_str().as_bytes()));

@@ -284,7 +284,7 @@ impl World {
         }
         assert!(sent <= SENT_MAX, "{sent} messages waited");
         if let Some(close) = link.server.poll_close() {
-            link.oracle.closed(&close);
+            link.oracle.closed(&close, &self.history);
         }
         assert_eq!(link.server.poll_close(), None);
     }

@@ -14,6 +14,8 @@ use weirline_resume::text::{ClientMessage, ErrorCode, ServerMessage, Start};
 #[derive(Debug, Default)]
 pub(super) struct History {
     epochs: Vec<(Epoch, Entries)>,
+    /// Of how many entries each epoch but the first began with.
+    kept: Vec<Offset>,
 }
 
 type Entries = BTreeMap<Offset, (PayloadKind, Bytes)>;
@@ -47,6 +49,21 @@ impl History {
             None => BTreeMap::new(),
         };
         self.epochs.push((bounds.epoch, kept));
+        self.kept.push(bounds.head);
+    }
+
+    fn present(&self) -> Option<Epoch> {
+        self.epochs.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// Up to where what was so in `from` is so in `to`: 0 where one of them is unknown, or `to` is not later.
+    fn common(&self, from: Epoch, to: Epoch) -> Offset {
+        let place = |epoch| self.epochs.iter().position(|(name, _)| *name == epoch);
+        let (Some(from), Some(to)) = (place(from), place(to)) else {
+            return Offset::ZERO;
+        };
+        let between = self.kept.get(from..to).unwrap_or_default();
+        between.iter().min().copied().unwrap_or(Offset::ZERO)
     }
 
     pub(super) fn some_epoch(&self, back: usize) -> Option<Epoch> {
@@ -81,6 +98,10 @@ pub(super) struct Oracle {
     session: bool,
     position: Option<(Epoch, Offset)>,
     published: BTreeMap<Seq, Vec<(PayloadKind, Vec<u8>)>>,
+    /// The numbers up to this one came without a hole, from the count on.
+    reached: u64,
+    /// A number came that left a hole.
+    skipped: bool,
     /// The highest number that the log took from this connection.
     appended: Seq,
     acked: Seq,
@@ -115,6 +136,10 @@ impl Oracle {
                 self.asked.get_or_insert(start);
             }
             Ok(ClientMessage::Publish { seq, kind, payload }) => {
+                let count = if self.session { self.count } else { Some(Seq::ZERO) };
+                self.reached = self.reached.max(count.map_or(0, Seq::get));
+                self.skipped |= seq.get() > self.reached + 1;
+                self.reached = self.reached.max(seq.get().min(self.reached + 1));
                 self.published
                     .entry(seq)
                     .or_default()
@@ -184,6 +209,11 @@ impl Oracle {
         match parsed {
             ServerMessage::ResumeFrom(count) => self.opened(count),
             ServerMessage::Error { code, .. } => {
+                let jumped = self.refused_attach == Some(AttachRefusal::Jump);
+                assert!(
+                    code != ErrorCode::BadSequence || self.skipped || jumped,
+                    "no number was skipped"
+                );
                 self.error = Some(code);
             }
             ServerMessage::Pause(_) => {
@@ -242,10 +272,11 @@ impl Oracle {
                 self.position = Some((epoch, offset));
             }
             (ServerMessage::Reset { epoch, common }, None) => {
-                let Some(Start::After { offset, .. }) = self.asked else {
+                let Some(Start::After { offset, epoch: of }) = self.asked else {
                     panic!("{message:?} to {:?}", self.asked);
                 };
-                assert!(common <= offset);
+                let same = of.map_or(Offset::ZERO, |of| history.common(of, epoch));
+                assert!(common <= offset.min(same), "{message:?} after {:?}", self.asked);
                 self.position = Some((epoch, common));
             }
             (ServerMessage::Gap { from, to, .. }, Some((epoch, at))) => {
@@ -272,7 +303,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn closed(&mut self, close: &Close) {
+    pub(super) fn closed(&mut self, close: &Close, history: &History) {
         assert!(!std::mem::replace(&mut self.closed, true), "one close");
         assert!(close.reason.len() <= 123);
         let error = self.error.map(ErrorCode::as_str);
@@ -283,7 +314,13 @@ impl Oracle {
                 let named = error == Some(&close.reason);
                 assert!(named || broken_off || !self.session, "{close:?} after {error:?}");
             }
-            Close::SERVICE_RESTART => assert_eq!(error, None),
+            Close::SERVICE_RESTART => {
+                let told = self.position.map(|(epoch, _)| epoch);
+                assert!(
+                    error.is_none() && told != history.present(),
+                    "the log is what it was"
+                );
+            }
             Close::SUPERSEDED => assert!(self.session && error.is_none()),
             other => panic!("close {other}"),
         }
