@@ -60,12 +60,9 @@ fn main() -> Result {
         rustix::thread::sched_setaffinity(None, &cores)?;
     }
     rlimit::increase_nofile_limit(u64::MAX)?;
+    // With a timer, as all their examples are: `#[tokio::main]` starts one.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_io();
-    if matches!(cli.library, Library::Weirline | Library::SockudoWs) {
-        // For their keepalive; the others need no timer, nor do their examples have one.
-        runtime.enable_time();
-    }
+    runtime.enable_io().enable_time();
     runtime.build()?.block_on(serve(cli))
 }
 
