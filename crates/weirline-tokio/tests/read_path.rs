@@ -220,11 +220,15 @@ proptest! {
                     }
                 }
                 script.push(Read::Eof);
-                for _ in 0..50 {
+                // As long as any write may still be blocked: input of single bytes takes its time.
+                for _ in 0..2000 {
                     for _ in 0..10 {
                         tokio::task::yield_now().await;
                     }
                     script.unblock();
+                    if !script.state().writes.iter().any(|write| matches!(write, Write::Block)) {
+                        break;
+                    }
                 }
             };
             let application = async {
