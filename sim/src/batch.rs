@@ -8,8 +8,9 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cases::Counts;
-use crate::plan::{Plan, Scenario};
+use crate::plan::Scenario;
 use crate::run::{Report, Verdict, run};
+use crate::scene::Scene;
 use crate::trace::{Event, Keep, first_divergence};
 
 /// Which seeds, and how.
@@ -77,7 +78,7 @@ impl Batch {
     #[must_use]
     pub fn run(&self) -> Summary {
         let bar = ProgressBar::new(self.seeds);
-        let style = ProgressStyle::with_template("{prefix:<10} {bar:40} {pos}/{len} seeds  {elapsed}  {msg}");
+        let style = ProgressStyle::with_template("{prefix:<15} {bar:40} {pos}/{len} seeds  {elapsed}  {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(self.scenario.name());
         let clock = real_clock();
@@ -120,7 +121,7 @@ impl Batch {
     }
 
     fn seed(&self, seed: u64, index: u64) -> (Report, Option<Divergence>) {
-        let plan = Plan::draw(self.scenario, seed);
+        let plan = Scene::draw(self.scenario, seed);
         let report = run(&plan, Keep::Last);
         if !self.is_twice(index) || run(&plan, Keep::Last).hash == report.hash {
             return (report, None);
@@ -136,7 +137,7 @@ impl Batch {
 
 /// Runs a plan twice with all events: where the runs part.
 #[must_use]
-pub fn diverge(plan: &Plan) -> Option<Divergence> {
+pub fn diverge(plan: &Scene) -> Option<Divergence> {
     let (one, two) = (run(plan, Keep::All), run(plan, Keep::All));
     let (at, left, right) = first_divergence(&one.events, &two.events)?;
     Some(Divergence {

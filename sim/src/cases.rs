@@ -92,6 +92,10 @@ const fn case(
 const BOTH: &[&str] = &["smoke", "partition"];
 const SMOKE: &[&str] = &["smoke"];
 const PARTITION: &[&str] = &["partition"];
+const FIN: &[&str] = &["fin-race"];
+const HALF: &[&str] = &["half-close"];
+const OPEN: &[&str] = &["half-open"];
+const CLOSING: &[&str] = &["fin-race", "half-close"];
 
 /// Every case that is counted.
 pub const CASES: &[Case] = &[
@@ -189,7 +193,65 @@ pub const CASES: &[Case] = &[
         "a closing handshake was seen whole on the wire",
         BOTH,
     ),
-    case("half-close", "mark", "a peer sent Close and FIN at once", BOTH),
-    case("close-crossing", "mark", "data crossed a Close frame", BOTH),
+    case(
+        "half-close",
+        "mark",
+        "a peer sent Close and FIN at once",
+        &["smoke", "partition", "half-close"],
+    ),
+    case(
+        "close-crossing",
+        "mark",
+        "data crossed a Close frame",
+        &["smoke", "partition", "fin-race", "half-close"],
+    ),
+    case("simultaneous-close", "W8", "two Close frames crossed", CLOSING),
+    case("fin-crossing", "W8", "two FINs crossed", CLOSING),
+    case(
+        "fin-without-close",
+        "W8",
+        "the stream ended without a Close frame",
+        CLOSING,
+    ),
+    case(
+        "fin-before-echo",
+        "W8",
+        "a FIN came, and not the answer to a Close",
+        CLOSING,
+    ),
+    case(
+        "close-without-fin",
+        "W10",
+        "both had closed, and the peer's FIN never came",
+        CLOSING,
+    ),
+    case(
+        "served-half-closed",
+        "W9",
+        "data was still sent to a peer whose FIN had come",
+        HALF,
+    ),
+    case("rst-in-close", "W8", "a reset fell while a Close was out", FIN),
+    case("never-answered", "W10", "a Close was never answered", CLOSING),
+    case(
+        "close-over-data",
+        "W9",
+        "close() was called while accepted messages were not sent",
+        CLOSING,
+    ),
+    case("aborted", "W8", "abort() ended a connection", FIN),
+    case("abort-in-close", "W8", "abort() fell while a Close was out", FIN),
+    case("handles-dropped", "W8", "handles and inbox were dropped", FIN),
+    case("driver-dropped", "W8", "the driver was dropped", FIN),
+    case("handler-failed", "W8", "a handler failed", FIN),
+    case("send-cancelled", "W9", "a send was dropped while it waited", FIN),
+    case("dead-peer", "W10", "a dead peer was found by a ping", OPEN),
+    case(
+        "silent-in-close",
+        "W10",
+        "a connection fell silent while it closed",
+        OPEN,
+    ),
+    case("write-stalled", "W10", "a socket took nothing for too long", OPEN),
     case("window-full", "mark", "a socket's window was full", BOTH),
 ];

@@ -110,12 +110,6 @@ impl<S> ChaosStream<S> {
         }
     }
 
-    /// Bytes that arrived and were not read.
-    #[must_use]
-    pub fn unread(&self) -> usize {
-        self.buffer.len()
-    }
-
     fn short(&mut self, most: usize, percent: u64) -> usize {
         if most > 1 && self.rng.percent(percent) {
             let limit = self.rng.within(1..=self.plan.short_bytes_max.max(1));
@@ -169,6 +163,12 @@ impl Tricks {
 }
 
 impl<S: AsyncRead + Unpin> ChaosStream<S> {
+    /// Bytes that have arrived and were not read, as many as are looked at ahead.
+    pub fn arrived(&mut self) -> usize {
+        self.fill(&mut Context::from_waker(std::task::Waker::noop()), true);
+        self.buffer.len()
+    }
+
     /// Takes from the inner stream what is there: one piece, or all when `join` is set.
     fn fill(&mut self, cx: &mut Context<'_>, join: bool) {
         while self.end.is_none() && self.buffer.len() < AHEAD_MAX {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::batch::{Batch, Summary, diverge};
-use crate::plan::{Plan, Scenario};
+use crate::plan::Scenario;
 use crate::report;
 use crate::run::{Verdict, run};
+use crate::scene::Scene;
 use crate::trace::Keep;
 
 /// Runs Weirline in a simulated network. Without a command: every scenario for a minute or two.
@@ -32,8 +33,8 @@ enum Command {
         /// The seed
         seed: u64,
         /// The scenario
-        #[arg(long, value_enum, default_value_t = Name::Smoke)]
-        scenario: Name,
+        #[arg(long, value_enum, default_value_t = Scenario::Smoke)]
+        scenario: Scenario,
     },
     /// Runs each seed twice and compares the traces
     CheckDeterminism {
@@ -45,7 +46,7 @@ enum Command {
         seed_start: u64,
         /// One scenario only
         #[arg(long, value_enum)]
-        scenario: Option<Name>,
+        scenario: Option<Scenario>,
         /// Worlds at a time
         #[arg(long, default_value_t = cores())]
         jobs: usize,
@@ -56,7 +57,7 @@ enum Command {
 struct RunArgs {
     /// One scenario only
     #[arg(long, value_enum)]
-    scenario: Option<Name>,
+    scenario: Option<Scenario>,
     /// Seeds per scenario
     #[arg(long)]
     seeds: Option<u64>,
@@ -82,29 +83,14 @@ struct ReplayArgs {
     /// A seed, or a file with a plan
     what: String,
     /// The scenario of the seed
-    #[arg(long, value_enum, default_value_t = Name::Smoke)]
-    scenario: Name,
+    #[arg(long, value_enum, default_value_t = Scenario::Smoke)]
+    scenario: Scenario,
     /// Print every event
     #[arg(long)]
     trace: bool,
     /// Print the logs of the shipped crates to stderr, by a filter such as `debug` or `weirline_client=trace`
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Name {
-    Smoke,
-    Partition,
-}
-
-impl From<Name> for Scenario {
-    fn from(name: Name) -> Self {
-        match name {
-            Name::Smoke => Self::Smoke,
-            Name::Partition => Self::Partition,
-        }
-    }
 }
 
 /// Seeds per scenario of a run without arguments.
@@ -136,7 +122,7 @@ impl Cli {
             Some(Command::Plan { seed, scenario }) => {
                 println!(
                     "{}",
-                    serde_json::to_string_pretty(&Plan::draw(scenario.into(), seed)).unwrap_or_default()
+                    serde_json::to_string_pretty(&Scene::draw(scenario, seed)).unwrap_or_default()
                 );
                 0
             }
@@ -150,8 +136,8 @@ impl Cli {
     }
 }
 
-fn scenarios(one: Option<Name>) -> Vec<Scenario> {
-    one.map_or_else(|| Scenario::ALL.to_vec(), |name| vec![name.into()])
+fn scenarios(one: Option<Scenario>) -> Vec<Scenario> {
+    one.map_or_else(|| Scenario::ALL.to_vec(), |one| vec![one])
 }
 
 fn list() -> u8 {
@@ -221,7 +207,7 @@ fn finish(batches: &[(Batch, Summary)], json: Option<&std::path::Path>) -> u8 {
     code
 }
 
-fn check_determinism(seeds: u64, start: u64, scenario: Option<Name>, jobs: usize) -> u8 {
+fn check_determinism(seeds: u64, start: u64, scenario: Option<Scenario>, jobs: usize) -> u8 {
     let mut batches = Vec::new();
     for scenario in scenarios(scenario) {
         let jobs = jobs.max(1);
@@ -253,9 +239,9 @@ fn check_determinism(seeds: u64, start: u64, scenario: Option<Name>, jobs: usize
 }
 
 #[expect(clippy::disallowed_methods, reason = "no event loop runs here")]
-fn plan_of(args: &ReplayArgs) -> Result<Plan, String> {
+fn plan_of(args: &ReplayArgs) -> Result<Scene, String> {
     if let Ok(seed) = args.what.parse() {
-        return Ok(Plan::draw(args.scenario.into(), seed));
+        return Ok(Scene::draw(args.scenario, seed));
     }
     let bytes = std::fs::read(&args.what).map_err(|error| format!("{}: {error}", args.what))?;
     serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", args.what))

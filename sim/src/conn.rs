@@ -1,12 +1,18 @@
 //! A simulated connection as the world sees it: both ends, its window, and the cut that is planned for it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use tokio::sync::Notify;
+
+use crate::moment::Rule;
 use crate::numbering::Numbering;
+use crate::pairs::Step;
+use crate::traffic::Traffic;
 use crate::wire::Direction;
 
 /// How a connection is cut.
@@ -23,37 +29,9 @@ pub enum Cut {
     Silence,
 }
 
-/// When a planned cut falls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Trigger {
-    /// After so many bytes in this direction.
-    Bytes(u64),
-    /// When the n-th message with this label has been sent (and before it arrives).
-    Message {
-        /// The label: `ACK`, `DATA`, `RESUME_FROM`, `CLOSE`, `HEAD`, …
-        label: String,
-        /// Which one, from 1.
-        nth: u64,
-    },
-}
-
-/// A cut planned for one connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fuse {
-    /// The client's number.
-    pub client: usize,
-    /// Which of its connections, from 1.
-    pub dial: u64,
-    /// The direction that is watched.
-    pub direction: Direction,
-    /// When.
-    pub trigger: Trigger,
-    /// How.
-    pub cut: Cut,
-}
-
 /// The end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// The one that dialled.
     Client,
@@ -62,6 +40,9 @@ pub enum Side {
 }
 
 impl Side {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Client, Self::Server];
+
     /// 0 or 1.
     #[must_use]
     pub fn index(self) -> usize {
@@ -110,26 +91,38 @@ pub struct Conn {
     pub full_since: [Cell<Option<Duration>>; 2],
     /// The longest such wait.
     pub full_longest: Cell<Duration>,
-    /// Bytes sent, by direction.
-    pub sent: [Cell<u64>; 2],
+    /// What went which way.
+    traffic: [RefCell<Traffic>; 2],
+    /// Until when what goes this way is held, by direction.
+    pub held_until: [Cell<Option<Duration>>; 2],
+    /// How long it was held in all.
+    pub held_total: Cell<Duration>,
+    /// Bytes per second that a reader is given at most, by direction.
+    pub rate: [Cell<Option<u64>>; 2],
     /// The cut, once it has happened, and the side at which it fell.
     pub cut: Cell<Option<(Cut, Option<Side>)>>,
-    /// The cut that is planned.
-    pub fuse: RefCell<Option<Fuse>>,
+    /// When it was cut.
+    pub cut_at: Cell<Option<Duration>>,
+    /// What is planned for it.
+    pub rules: RefCell<Vec<Rule>>,
+    /// What rules tell the applications of the ends to do.
+    pub orders: [RefCell<VecDeque<Step>>; 2],
+    /// Something happened: waiting applications look again.
+    pub changed: Notify,
+    /// The first error that a socket gave its user, by side.
+    pub failed: [Cell<Option<(std::io::ErrorKind, Duration)>>; 2],
     /// When each end was opened.
     pub opened: [Cell<Option<Duration>>; 2],
     /// When each end was dropped.
     pub dropped: [Cell<Option<Duration>>; 2],
-    /// When a Close frame was sent, by direction.
-    pub close_sent: [Cell<Option<Duration>>; 2],
-    /// The codes and reasons of these.
-    pub close: [RefCell<(u16, String)>; 2],
     /// True when the server has answered the upgrade with 101.
     pub upgraded: Cell<bool>,
     /// An end was dropped over bytes that it had not read.
     pub reset_by_drop: Cell<Option<Side>>,
     /// True when its client is a script: that may send what a shipped client must not.
     pub by_hand: Cell<bool>,
+    /// This end may send what RFC 6455 forbids.
+    pub rogue: [Cell<bool>; 2],
     /// What was published on it.
     pub numbering: Numbering,
     /// True when the client has sent a message.
@@ -161,16 +154,22 @@ impl Conn {
             under_way: Default::default(),
             full_since: Default::default(),
             full_longest: Cell::default(),
-            sent: Default::default(),
+            traffic: Default::default(),
+            held_until: Default::default(),
+            held_total: Cell::default(),
+            rate: Default::default(),
             cut: Cell::new(None),
-            fuse: RefCell::new(None),
+            cut_at: Cell::new(None),
+            rules: RefCell::default(),
+            orders: Default::default(),
+            changed: Notify::new(),
+            failed: Default::default(),
             opened: Default::default(),
             dropped: Default::default(),
-            close_sent: Default::default(),
-            close: Default::default(),
             upgraded: Cell::new(false),
             reset_by_drop: Cell::new(None),
             by_hand: Cell::new(false),
+            rogue: Default::default(),
             numbering: Numbering::default(),
             used: Cell::new(false),
             disturbed: Cell::new(false),
@@ -179,14 +178,51 @@ impl Conn {
         }
     }
 
+    /// What went this way.
+    pub fn traffic(&self, direction: Direction) -> Ref<'_, Traffic> {
+        self.traffic[direction.index()].borrow()
+    }
+
+    /// The same, to be added to.
+    pub(crate) fn traffic_mut(&self, direction: Direction) -> RefMut<'_, Traffic> {
+        self.traffic[direction.index()].borrow_mut()
+    }
+
+    /// Whether a Close was sent, by direction.
+    #[must_use]
+    pub fn closes_sent(&self) -> [bool; 2] {
+        self.traffic
+            .each_ref()
+            .map(|traffic| traffic.borrow().close.is_some())
+    }
+
+    /// What goes this way arrives at `until` at the earliest, or now.
+    pub fn hold(&self, direction: Direction, now: Duration, until: Option<Duration>) {
+        let held = &self.held_until[direction.index()];
+        let total = self.held_total.get();
+        if let Some(until) = until {
+            self.held_total.set(total + until.saturating_sub(now));
+        }
+        held.set(until);
+        let reader = Side::BOTH[usize::from(direction == Direction::ToServer)];
+        self.wake(reader, Op::Read);
+    }
+
+    /// Has the application of an end do something.
+    pub fn order(&self, side: Side, step: Step) {
+        self.orders[side.index()].borrow_mut().push_back(step);
+        self.changed.notify_waiters();
+    }
+
     /// Cuts it; the first cut counts. Both ends are woken.
-    pub fn cut(&self, cut: Cut, by: Option<Side>) -> bool {
+    pub fn cut(&self, now: Duration, cut: Cut, by: Option<Side>) -> bool {
         if self.cut.get().is_some() {
             return false;
         }
         self.disturbed.set(true);
         self.cut.set(Some((cut, by)));
-        for side in [Side::Client, Side::Server] {
+        self.cut_at.set(Some(now));
+        for side in Side::BOTH {
             self.wake(side, Op::Read);
             self.wake(side, Op::Write);
         }

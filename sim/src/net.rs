@@ -4,17 +4,20 @@ use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::cases::Counts;
 use crate::chaos::ChaosPlan;
-use crate::conn::{Conn, Cut, Fuse, Side};
+use crate::conn::{Conn, Cut, Side};
+use crate::moment::{Act, Fuse, Moment, Rule};
 use crate::rivals::RIVAL_PROCESS;
 use crate::rng::Rng;
 use crate::scripts::SCRIPT_PROCESS;
+use crate::sometimes;
 use crate::trace::{Keep, Trace, What};
+use crate::wire::Seen;
 
 /// What the network of a run is like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,7 +85,15 @@ pub struct Net {
     disarmed: Cell<bool>,
     /// Until when a client's link is under a fault.
     disturbed_until: RefCell<BTreeMap<usize, Duration>>,
+    /// What rules have put off.
+    later: RefCell<Vec<PutOff>>,
+    listener: RefCell<Option<Box<Listener>>>,
 }
+
+/// When, on which connection, at which moment, what.
+type PutOff = (Duration, Rc<Conn>, Moment, Act);
+
+type Listener = dyn Fn(&Conn, Side, &Seen);
 
 impl Net {
     /// A network without connections.
@@ -101,7 +112,26 @@ impl Net {
             clock: Cell::new(Duration::ZERO),
             disarmed: Cell::new(false),
             disturbed_until: RefCell::default(),
+            later: RefCell::default(),
+            listener: RefCell::default(),
         })
+    }
+
+    /// The world's engine, for this network.
+    #[must_use]
+    pub fn sim<'a>(&self) -> turmoil::Sim<'a> {
+        let plan = &self.plan;
+        let latency_ms_max = plan.latency_ms_max.max(plan.latency_ms_min);
+        turmoil::Builder::new()
+            .rng_seed(self.seed)
+            .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
+            .tcp_capacity(4096)
+            .tick_duration(Duration::from_millis(plan.tick_ms))
+            .min_message_latency(Duration::from_millis(plan.latency_ms_min))
+            .max_message_latency(Duration::from_millis(latency_ms_max))
+            .simulation_duration(Duration::from_secs(3600))
+            .enable_random_order()
+            .build()
     }
 
     /// Simulated time.
@@ -226,7 +256,7 @@ impl Net {
     pub fn disarm(&self) {
         self.disarmed.set(true);
         for conn in self.conns.borrow().values() {
-            conn.fuse.take();
+            conn.rules.take();
         }
     }
 
@@ -260,17 +290,95 @@ impl Net {
         if self.disarmed.get() {
             return;
         }
-        let fuse = self
+        let mut rules = conn.rules.borrow_mut();
+        let fuses = self
             .plan
             .fuses
             .iter()
-            .find(|fuse| fuse.client == client && fuse.dial == *nth);
-        conn.fuse.replace(fuse.cloned());
+            .filter(|fuse| fuse.client == client && fuse.dial == *nth);
+        rules.extend(fuses.map(|fuse| fuse.rule.clone()));
+    }
+
+    /// Something happened on a connection: what is planned for it is done, and who waits for it looks again.
+    pub(crate) fn happened(&self, conn: &Rc<Conn>) {
+        conn.changed.notify_waiters();
+        if conn.rules.borrow().is_empty() || self.disarmed.get() {
+            return;
+        }
+        let due: Vec<Rule> = conn
+            .rules
+            .borrow_mut()
+            .extract_if(.., |rule| rule.when.is_past(conn))
+            .collect();
+        for Rule { when, after_ms, then } in due {
+            if after_ms == 0 {
+                self.act(conn, &when, &then);
+            } else {
+                let at = self.now() + Duration::from_millis(after_ms);
+                self.later.borrow_mut().push((at, Rc::clone(conn), when, then));
+            }
+        }
+    }
+
+    /// Does what was put off until now.
+    pub(crate) fn act_late(&self) {
+        let now = self.now();
+        let due: Vec<_> = self
+            .later
+            .borrow_mut()
+            .extract_if(.., |(at, ..)| *at <= now)
+            .collect();
+        for (_, conn, when, then) in due {
+            if !self.disarmed.get() {
+                self.act(&conn, &when, &then);
+            }
+        }
+    }
+
+    fn act(&self, conn: &Rc<Conn>, when: &Moment, then: &Act) {
+        let now = self.now();
+        match then {
+            Act::Cut(cut) => {
+                if !conn.live() {
+                    return;
+                }
+                match when {
+                    Moment::Sent { .. } => self.case("lost-message"),
+                    Moment::Bytes { .. } | Moment::Inside { .. } => {
+                        let inside = conn.traffic(when.by().sends()).inside.1 > 0;
+                        sometimes!(self, "cut-inside-frame", inside);
+                    }
+                    _ => {}
+                }
+                self.cut(conn, *cut, Some(when.by()), &format!("at {when:?}"));
+            }
+            Act::Hold { direction, for_ms } => {
+                conn.hold(*direction, now, Some(now + Duration::from_millis(*for_ms)));
+                self.record("-", conn.id, What::Fault, &[], format!("{then:?} at {when:?}"));
+            }
+            Act::Release { direction } => conn.hold(*direction, now, None),
+            Act::Order { side, step } => {
+                self.record("-", conn.id, What::Fault, &[], format!("{then:?} at {when:?}"));
+                conn.order(*side, step.clone());
+            }
+        }
+    }
+
+    /// Something whole went over a connection.
+    pub(crate) fn saw(&self, conn: &Conn, by: Side, seen: &Seen) {
+        if let Some(listener) = &*self.listener.borrow() {
+            listener(conn, by, seen);
+        }
+    }
+
+    /// Has `listener` hear of everything whole that a socket takes.
+    pub fn listen(&self, listener: impl Fn(&Conn, Side, &Seen) + 'static) {
+        self.listener.replace(Some(Box::new(listener)));
     }
 
     /// Cuts a connection and says so.
     pub fn cut(&self, conn: &Conn, cut: Cut, by: Option<Side>, why: &str) {
-        if !conn.cut(cut, by) {
+        if !conn.cut(self.now(), cut, by) {
             return;
         }
         self.record("-", conn.id, What::Fault, &[], format!("{cut:?} {why}"));

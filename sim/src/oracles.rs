@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::conn::{Conn, Side};
 use crate::net::Dial;
+use crate::traffic::Close;
 use crate::world::World;
 
 /// Slack for the steps of the world and the chaos of both ends.
@@ -91,14 +92,15 @@ const DEADLOCK: Duration = Duration::from_secs(2);
 /// Both ends are gone: was it an end as it should be?
 fn ended(world: &World, conn: &Conn) {
     let net = &world.net;
-    for (index, who) in [(0, "client"), (1, "server")] {
-        let (code, reason) = &*conn.close[index].borrow();
+    for side in Side::BOTH {
+        let traffic = conn.traffic(side.sends());
+        let Some(Close { code, reason, .. }) = &traffic.close else {
+            continue;
+        };
         let failed_handler = *code == 1011 && reason == "internal error";
         if matches!(code, 1002 | 1003 | 1007 | 1009 | 1010) || failed_handler {
-            net.violate(
-                "W4",
-                format!("#{}: our own {who} closed with {code} {reason}", conn.id),
-            );
+            let text = format!("#{}: our own {side:?} closed with {code} {reason}", conn.id);
+            net.violate("W4", text);
         }
     }
     // Established when the client has begun to use it: until then it may give up without a word.
@@ -123,8 +125,8 @@ fn ended(world: &World, conn: &Conn) {
             ),
         );
     }
-    if undisturbed && upgraded && !slow && conn.close_sent.iter().any(|sent| sent.get().is_none()) {
-        let sent = conn.close_sent.each_ref().map(|sent| sent.get().is_some());
+    let sent = conn.closes_sent();
+    if undisturbed && upgraded && !slow && sent.contains(&false) {
         let text = format!(
             "#{}: nothing disturbed it, and its closing handshake is missing {sent:?}",
             conn.id

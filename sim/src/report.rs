@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::batch::{Batch, Divergence, Failure, Summary};
 use crate::cases::CASES;
-use crate::plan::Plan;
 use crate::run::Verdict;
+use crate::scene::Scene;
 
 /// Seeds from which on a case that never arose fails a run: fewer show nothing by missing one.
 pub const SEEDS_FOR_CASES: u64 = 50;
@@ -163,7 +163,7 @@ pub fn json(folder: &Path, batches: &[(Batch, Summary)]) -> io::Result<()> {
         }));
         for (seed, failure) in &summary.failures {
             let failure = json!({
-                "plan": Plan::draw(batch.scenario, *seed),
+                "plan": Scene::draw(batch.scenario, *seed),
                 "verdict": failure.report.verdict,
                 "violations": failure.report.violations,
                 "events": failure.report.events.iter().map(|event| format!("{event:?}")).collect::<Vec<_>>(),

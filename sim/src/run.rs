@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cases::Counts;
-use crate::net::Violation;
+use crate::net::{Net, Violation};
 use crate::pin;
-use crate::plan::Plan;
+use crate::scene::Scene;
 use crate::trace::{Event, Keep};
-use crate::world;
+use crate::{pairs, world};
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,6 +50,24 @@ pub struct Report {
 }
 
 impl Report {
+    /// What the network of a world that is over tells.
+    #[must_use]
+    pub fn of(net: &Net, verdict: Verdict, simulated: Duration) -> Self {
+        let trace = net.take_trace();
+        let (hash, events_total) = trace.hash();
+        Self {
+            seed: net.seed,
+            verdict,
+            violations: net.violations(),
+            hash,
+            events_total,
+            events: trace.into_events(),
+            counts: net.counts(),
+            simulated,
+            connections: net.conns().len(),
+        }
+    }
+
     /// A report of a harness that failed.
     fn failed(seed: u64, verdict: Verdict, violations: Vec<Violation>) -> Self {
         Self {
@@ -66,14 +84,18 @@ impl Report {
     }
 }
 
-/// Runs a plan in a thread of its own, since the hash keys of `std` belong to a thread, with clock and chance pinned.
+/// Runs a scene in a thread of its own, since the hash keys of `std` belong to a thread, with clock and chance pinned.
 #[must_use]
-pub fn run(plan: &Plan, keep: Keep) -> Report {
-    let seed = plan.seed;
-    let plan = plan.clone();
+pub fn run(scene: &Scene, keep: Keep) -> Report {
+    let seed = scene.seed();
+    let scene = scene.clone();
     let body = move || {
-        pin::pin_thread(plan.seed);
-        let result = std::panic::catch_unwind(AssertUnwindSafe(|| world::run(plan, keep)));
+        pin::pin_thread(seed);
+        let world = || match scene {
+            Scene::Streams(plan) => world::run(*plan, keep),
+            Scene::Pairs(plan) => pairs::run(*plan, keep),
+        };
+        let result = std::panic::catch_unwind(AssertUnwindSafe(world));
         result.unwrap_or_else(|panic| panicked(seed, &*panic))
     };
     match std::thread::Builder::new()

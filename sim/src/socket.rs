@@ -5,32 +5,33 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use turmoil::net::{TcpListener, TcpStream};
 use weirline_tokio::{Connector, Listener};
 
 use crate::chaos::ChaosStream;
-use crate::conn::{Conn, Cut, Fuse, Op, Side, Trigger};
+use crate::conn::{Conn, Cut, Op, Side};
 use crate::net::Net;
 use crate::rng::Rng;
-use crate::sometimes;
 use crate::trace::What;
-use crate::wire::{Scanner, Seen};
+use crate::watch::Watch;
 
 /// One end of a simulated connection.
 pub struct Socket {
     net: Rc<Net>,
     conn: Rc<Conn>,
-    host: Rc<str>,
     side: Side,
     /// None when a cut took it away.
     inner: Option<ChaosStream<TcpStream>>,
-    scanner: Scanner,
-    /// The scanner has met something that is not WebSocket, and reported it.
-    scanner_failed: bool,
-    label_count: u64,
+    watch: Watch,
     ended: bool,
+    /// Until what is held may be read, or the rate allows more.
+    waiting: Option<Pin<Box<Sleep>>>,
+    /// When the rate allows the next read.
+    busy_until: Duration,
     /// The dial that this is the end of, on the client's side.
     dial: Option<DialGuard>,
 }
@@ -60,27 +61,34 @@ impl Socket {
         net.record(&host, conn.id, What::Open, &[], client.to_string());
         Self {
             inner: Some(ChaosStream::new(stream, chaos, rng)),
-            scanner: Scanner::new(side.sends()),
-            scanner_failed: false,
-            label_count: 0,
+            watch: Watch::new(Rc::clone(&net), Rc::clone(&conn), host, side),
             ended: false,
+            waiting: None,
+            busy_until: Duration::ZERO,
             dial: None,
             net,
             conn,
-            host,
             side,
         }
     }
 
-    fn record(&self, what: What, bytes: &[u8], note: &str) {
+    /// The connection that this is an end of.
+    #[must_use]
+    pub fn conn(&self) -> &Rc<Conn> {
+        &self.conn
+    }
+
+    /// Resets the connection: what is under way to the other end is lost, or with `drain` still read there first.
+    pub fn reset(self, drain: bool) {
         self.net
-            .record(&self.host, self.conn.id, what, bytes, note.to_owned());
+            .cut(&self.conn, Cut::Rst { drain }, Some(self.side), "by an end");
     }
 
     fn fail<T>(&mut self, kind: io::ErrorKind, what: &str) -> Poll<io::Result<T>> {
         if !self.ended {
             self.ended = true;
-            self.record(What::Error, &[], &format!("{what}: {kind:?}"));
+            self.conn.failed[self.side.index()].set(Some((kind, self.net.now())));
+            self.watch.record(What::Error, &[], &format!("{what}: {kind:?}"));
         }
         Poll::Ready(Err(kind.into()))
     }
@@ -106,143 +114,42 @@ impl Socket {
         matches!(self.conn.cut.get(), Some((Cut::Silence, _)))
     }
 
-    /// How much of `bytes` may pass now, so that a planned cut falls exactly where it should.
-    fn allowed(&self, bytes: &[u8]) -> usize {
-        let fuse = self.conn.fuse.borrow();
-        let Some(Fuse {
-            direction, trigger, ..
-        }) = fuse.as_ref()
-        else {
-            return bytes.len();
-        };
-        if *direction != self.side.sends() || self.conn.cut.get().is_some() {
-            return bytes.len();
-        }
-        match trigger {
-            Trigger::Bytes(at) => {
-                let left = at.saturating_sub(self.conn.sent[direction.index()].get()).max(1);
-                bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))
+    /// Waits while what comes is held, or comes faster than it may.
+    fn poll_allowed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = self.net.now();
+            let held = self.conn.held_until[self.side.receives().index()].get();
+            let until = held.unwrap_or_default().max(self.busy_until);
+            if until <= now {
+                self.waiting = None;
+                return Poll::Ready(());
             }
-            Trigger::Message { .. } => self
-                .scanner
-                .clone()
-                .advance(bytes)
-                .map_or(bytes.len(), |(used, _)| used),
+            let sleep = self
+                .waiting
+                .insert(Box::pin(tokio::time::sleep(until.saturating_sub(now))));
+            ready!(sleep.as_mut().poll(cx));
         }
     }
 
-    /// After bytes were accepted: watch them, and cut when it is time.
-    fn passed(&mut self, bytes: &[u8]) {
-        let direction = self.side.sends();
-        let sent = &self.conn.sent[direction.index()];
-        sent.set(sent.get() + bytes.len() as u64);
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.scanner_failed {
-            match self.scanner.advance(rest) {
-                Ok((used, seen)) => {
-                    rest = &rest[used..];
-                    if let Some(seen) = seen {
-                        self.saw(&seen);
-                    }
-                }
-                Err(what) => {
-                    self.scanner_failed = true;
-                    let text = format!("#{} {} sent {what}", self.conn.id, self.host);
-                    self.net.violate("W1", text);
-                }
-            }
-        }
-        self.cut_if_due();
+    /// The most that may be read at once, by the rate.
+    fn read_max(&self) -> usize {
+        let rate = self.conn.rate[self.side.receives().index()].get();
+        rate.map_or(usize::MAX, |rate| {
+            usize::try_from((rate / READS_PER_SECOND).max(1)).unwrap_or(usize::MAX)
+        })
     }
 
-    fn saw(&mut self, seen: &Seen) {
-        let index = self.side.sends().index();
-        if let Seen::Close { code, reason } = seen {
-            self.conn.close_sent[index].set(Some(self.net.now()));
-            self.conn.close[index].replace((*code, reason.clone()));
-            let both = self.conn.close_sent.iter().all(|at| at.get().is_some());
-            if both {
-                self.net.case("close-handshake");
-            }
-            self.record(What::App, &[], &format!("Close {code} {reason}"));
-        } else if let Seen::Head { status: 101 } = seen {
-            self.conn.upgraded.set(true);
-        } else if let Seen::Message { preview, len, .. } = seen {
-            self.follow_numbers(preview);
-            if self.conn.close_sent[1 - index].get().is_some() {
-                self.net.case("close-crossing");
-            }
-            let preview = String::from_utf8_lossy(&preview[..preview.len().min(24)]).into_owned();
-            if OUR_FAULTS.iter().any(|fault| preview.starts_with(fault)) {
-                let text = format!("#{}: our own ends disagree: {preview}", self.conn.id);
-                self.net.violate("W4", text);
-            }
-            self.record(What::App, &[], &format!("{} {preview:?} ({len} B)", seen.label()));
+    fn received(&mut self, bytes: &[u8]) {
+        if let Some(rate) = self.conn.rate[self.side.receives().index()].get() {
+            let took = Duration::from_micros(bytes.len() as u64 * 1_000_000 / rate.max(1));
+            self.busy_until = self.net.now().max(self.busy_until) + took;
         }
-        if let Some(Fuse {
-            trigger: Trigger::Message { label, .. },
-            direction,
-            ..
-        }) = &*self.conn.fuse.borrow()
-            && *direction == self.side.sends()
-            && *label == seen.label()
-        {
-            self.label_count += 1;
-        }
-    }
-
-    fn follow_numbers(&self, preview: &[u8]) {
-        if self.side == Side::Server {
-            self.conn.numbering.server_said(preview);
-            return;
-        }
-        self.conn.used.set(true);
-        if self.conn.by_hand.get() {
-            return;
-        }
-        match self.conn.numbering.client_said(preview) {
-            Ok(resumed) => sometimes!(self.net, "numbered-on", resumed),
-            Err(text) => self.net.violate("I5", format!("#{}: {text}", self.conn.id)),
-        }
-    }
-
-    fn cut_if_due(&mut self) {
-        let direction = self.side.sends();
-        let due = match &*self.conn.fuse.borrow() {
-            Some(fuse) if fuse.direction == direction => match &fuse.trigger {
-                Trigger::Bytes(at) => self.conn.sent[direction.index()].get() >= *at,
-                Trigger::Message { nth, .. } => self.label_count >= *nth,
-            },
-            _ => false,
-        };
-        if !due {
-            return;
-        }
-        let Some(fuse) = self.conn.fuse.take() else { return };
-        match &fuse.trigger {
-            Trigger::Message { label, .. } => {
-                self.net.case("lost-message");
-                self.net
-                    .cut(&self.conn, fuse.cut, Some(self.side), &format!("losing {label}"));
-            }
-            Trigger::Bytes(at) => {
-                if self.scanner.inside() {
-                    self.net.case("cut-inside-frame");
-                }
-                self.net
-                    .cut(&self.conn, fuse.cut, Some(self.side), &format!("after byte {at}"));
-            }
-        }
-    }
-
-    fn note_received(&self, bytes: &[u8]) {
-        let under_way = &self.conn.under_way[self.side.receives().index()];
-        under_way.set(under_way.get().saturating_sub(bytes.len()));
-        self.conn.has_room(self.side.receives().index(), self.net.now());
-        self.conn.wake(self.side.other(), Op::Write);
-        self.record(What::Received, bytes, "");
+        self.watch.received(bytes);
     }
 }
+
+/// How often a reader with a rate reads: its pieces are small enough to be smooth, and not bytes.
+const READS_PER_SECOND: u64 = 200;
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -251,27 +158,33 @@ impl AsyncRead for Socket {
         match this.reading_cut() {
             Some(Err(error)) => return this.fail(error.kind(), "read"),
             Some(Ok(())) => {
-                this.record(What::Eof, &[], "cut");
+                this.watch.end_of_stream("cut");
                 return Poll::Ready(Ok(()));
             }
             None if this.is_silent() => return Poll::Pending,
             None => {}
         }
+        ready!(this.poll_allowed(cx));
+        let most = this.read_max();
         let Some(inner) = &mut this.inner else {
             return this.fail(io::ErrorKind::ConnectionReset, "read");
         };
-        let before = buf.filled().len();
-        match ready!(Pin::new(inner).poll_read(cx, buf)) {
-            Ok(()) if buf.filled().len() == before && buf.remaining() > 0 => {
+        let wanted = buf.remaining().min(most);
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(wanted));
+        let result = ready!(Pin::new(inner).poll_read(cx, &mut part));
+        let filled = part.filled().len();
+        match result {
+            Ok(()) if filled == 0 && wanted > 0 => {
                 if let Some((Cut::Rst { .. }, _)) = this.conn.cut.get() {
                     this.inner = None;
                     return this.fail(io::ErrorKind::ConnectionReset, "read");
                 }
-                this.record(What::Eof, &[], "");
+                this.watch.end_of_stream("");
                 Poll::Ready(Ok(()))
             }
             Ok(()) => {
-                this.note_received(&buf.filled()[before..]);
+                buf.advance(filled);
+                this.received(&buf.filled()[buf.filled().len() - filled..]);
                 Poll::Ready(Ok(()))
             }
             Err(error) => this.fail(error.kind(), "read"),
@@ -297,7 +210,7 @@ impl AsyncWrite for Socket {
             this.conn.is_full(index, this.net.now());
             return Poll::Pending;
         }
-        let most = this.allowed(&bytes[..bytes.len().min(room)]);
+        let most = this.watch.allowed(&bytes[..bytes.len().min(room)]);
         let count = if this.is_silent() {
             most
         } else {
@@ -311,8 +224,8 @@ impl AsyncWrite for Socket {
         };
         let under_way = &this.conn.under_way[index];
         under_way.set(under_way.get() + count);
-        this.record(What::Sent, &bytes[..count], "");
-        this.passed(&bytes[..count]);
+        this.watch.record(What::Sent, &bytes[..count], "");
+        this.watch.passed(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 
@@ -344,7 +257,10 @@ impl AsyncWrite for Socket {
         match this.reading_cut() {
             Some(Err(_)) => return this.fail(io::ErrorKind::NotConnected, "shutdown"),
             Some(Ok(())) => return Poll::Ready(Ok(())),
-            None if this.is_silent() => return Poll::Ready(Ok(())),
+            None if this.is_silent() => {
+                this.watch.shut_down();
+                return Poll::Ready(Ok(()));
+            }
             None => {}
         }
         let Some(inner) = &mut this.inner else {
@@ -352,7 +268,7 @@ impl AsyncWrite for Socket {
         };
         match ready!(Pin::new(inner).poll_shutdown(cx)) {
             Ok(()) => {
-                this.record(What::Shutdown, &[], "");
+                this.watch.shut_down();
                 Poll::Ready(Ok(()))
             }
             Err(error) => this.fail(error.kind(), "shutdown"),
@@ -360,8 +276,6 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Errors of the text form that only a defect of one of our ends brings about.
-const OUR_FAULTS: [&str; 3] = ["ERROR:bad-message", "ERROR:bad-sequence", "ERROR:ack-beyond"];
 /// Bytes of a gather list that are offered at once.
 const GATHER_MAX: usize = 64 * 1024;
 
@@ -374,25 +288,23 @@ impl Drop for Socket {
                 self.conn.is_full(index, now);
             }
         }
-        let unread = self.inner.as_ref().map_or(0, ChaosStream::unread);
-        self.record(
-            What::Dropped,
-            &[],
-            &if unread > 0 {
-                format!("{unread} B unread")
-            } else {
-                String::new()
-            },
-        );
+        let unread = self.inner.as_mut().map_or(0, ChaosStream::arrived);
+        let note = if unread > 0 {
+            format!("{unread} B unread")
+        } else {
+            String::new()
+        };
+        self.watch.record(What::Dropped, &[], &note);
         if unread > 0 && self.conn.cut.get().is_none() {
             // The kernel answers a close over unread data by RST, which loses what is under way to the peer.
             let drain = self.net.rng(self.conn.id, self.side).percent(30);
             let disturbed = self.conn.disturbed.get();
             self.conn.reset_by_drop.set(Some(self.side));
-            self.conn.cut(Cut::Rst { drain }, Some(self.side));
+            self.conn.cut(now, Cut::Rst { drain }, Some(self.side));
             self.conn.disturbed.set(disturbed);
         }
         self.conn.wake(self.side.other(), Op::Write);
+        self.net.happened(&self.conn);
     }
 }
 

@@ -43,10 +43,10 @@ pub enum Seen {
         /// Its reason.
         reason: String,
     },
-    /// A ping.
-    Ping,
-    /// A pong.
-    Pong,
+    /// A ping, with its payload.
+    Ping(Vec<u8>),
+    /// A pong, with its payload.
+    Pong(Vec<u8>),
 }
 
 impl Seen {
@@ -56,8 +56,8 @@ impl Seen {
         match self {
             Self::Head { .. } => "HEAD",
             Self::Close { .. } => "CLOSE",
-            Self::Ping => "PING",
-            Self::Pong => "PONG",
+            Self::Ping(_) => "PING",
+            Self::Pong(_) => "PONG",
             Self::Message { preview, .. } => LABELS
                 .iter()
                 .find(|label| preview.starts_with(label.as_bytes()))
@@ -91,6 +91,11 @@ pub struct Scanner {
     status: u16,
     message: Option<Open>,
     closed: bool,
+    /// Bytes of the frame or head in hand.
+    frame_bytes: u64,
+    /// Bytes of the frames before it that belong to the same message.
+    message_bytes: u64,
+    was_control: bool,
 }
 
 #[derive(Clone)]
@@ -141,6 +146,37 @@ impl Scanner {
             status: 0,
             message: None,
             closed: false,
+            frame_bytes: 0,
+            message_bytes: 0,
+            was_control: false,
+        }
+    }
+
+    /// Of the frames that go this way, behind the heads.
+    #[must_use]
+    pub fn of_frames(direction: Direction) -> Self {
+        let state = State::Header { have: Vec::new() };
+        Self {
+            state,
+            ..Self::new(direction)
+        }
+    }
+
+    /// What the sender is in the middle of, and how many bytes of it have passed: frames of one message count as one.
+    #[must_use]
+    pub fn progress(&self) -> (&'static str, u64) {
+        let opcode = match &self.state {
+            State::Head { .. } => return ("HEAD", self.frame_bytes),
+            State::Other => return ("", 0),
+            State::Header { have } => have.first().copied().unwrap_or_default(),
+            State::Payload { header, .. } => header.opcode,
+        };
+        match opcode & 0x0f {
+            8 => ("CLOSE", self.frame_bytes),
+            9 => ("PING", self.frame_bytes),
+            10 => ("PONG", self.frame_bytes),
+            _ if self.frame_bytes == 0 && self.message.is_none() => ("", 0),
+            _ => ("DATA", self.message_bytes + self.frame_bytes),
         }
     }
 
@@ -176,11 +212,26 @@ impl Scanner {
                 State::Payload { .. } => self.payload(rest)?,
             };
             used += took;
+            self.count(took);
             if seen.is_some() {
                 return Ok((used, seen));
             }
         }
         Ok((used, None))
+    }
+
+    fn count(&mut self, took: usize) {
+        self.frame_bytes += took as u64;
+        if matches!(&self.state, State::Header { have } if have.is_empty()) {
+            let of_message = std::mem::take(&mut self.frame_bytes);
+            // A control frame in between leaves the count of its message alone.
+            if !std::mem::take(&mut self.was_control) {
+                self.message_bytes += of_message;
+            }
+            if self.message.is_none() {
+                self.message_bytes = 0;
+            }
+        }
     }
 
     fn head(&mut self, byte: u8) -> (usize, Option<Seen>) {
@@ -291,6 +342,7 @@ impl Scanner {
 
     fn finish(&mut self, header: Header, bytes: Vec<u8>) -> Result<Option<Seen>, String> {
         self.state = State::Header { have: Vec::new() };
+        self.was_control = header.opcode >= 8;
         Ok(match header.opcode {
             8 => {
                 self.closed = true;
@@ -300,8 +352,8 @@ impl Scanner {
                     reason,
                 })
             }
-            9 => Some(Seen::Ping),
-            10 => Some(Seen::Pong),
+            9 => Some(Seen::Ping(bytes)),
+            10 => Some(Seen::Pong(bytes)),
             opcode => {
                 let text = opcode == 1;
                 let mut open = self.message.take().unwrap_or(Open {

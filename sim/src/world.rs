@@ -5,7 +5,7 @@
 //! 3. *Closing*: clients close, the server stops; no connection may stay behind.
 
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::app::Apps;
 use crate::model::Model;
@@ -66,19 +66,7 @@ pub fn run(plan: Plan, keep: Keep) -> Report {
     };
     let simulated = run.sim.elapsed();
     drop(run);
-    let trace = world.net.take_trace();
-    let (hash, events_total) = trace.hash();
-    Report {
-        seed: world.plan.seed,
-        verdict,
-        violations: world.net.violations(),
-        hash,
-        events_total,
-        events: trace.into_events(),
-        counts: world.net.counts(),
-        simulated,
-        connections: world.net.conns().len(),
-    }
+    Report::of(&world.net, verdict, simulated)
 }
 
 struct Run {
@@ -106,18 +94,7 @@ enum Deed {
 impl Run {
     fn new(world: &Rc<World>) -> Self {
         let plan = &world.plan;
-        let mut sim = turmoil::Builder::new()
-            .rng_seed(plan.seed)
-            .epoch(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000))
-            .tcp_capacity(4096)
-            .tick_duration(Duration::from_millis(plan.net.tick_ms))
-            .min_message_latency(Duration::from_millis(plan.net.latency_ms_min))
-            .max_message_latency(Duration::from_millis(
-                plan.net.latency_ms_max.max(plan.net.latency_ms_min),
-            ))
-            .simulation_duration(Duration::from_secs(3600))
-            .enable_random_order()
-            .build();
+        let mut sim = world.net.sim();
         let server = Server::new(Rc::clone(world));
         {
             let server = Rc::clone(&server);
@@ -234,6 +211,7 @@ impl Run {
             }
             self.sim.step().map_err(|error| error.to_string())?;
             self.world.net.advance(self.sim.elapsed());
+            self.world.net.act_late();
             if self.sim.elapsed() >= next_look {
                 next_look = self.sim.elapsed() + LOOK_EVERY;
                 oracles::look(&self.world);

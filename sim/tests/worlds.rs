@@ -2,14 +2,15 @@
 
 use weirline_sim::plan::{Plan, Scenario};
 use weirline_sim::run::{Verdict, run};
+use weirline_sim::scene::Scene;
 use weirline_sim::trace::Keep;
 
 #[test]
 fn a_seed_is_one_run() {
     for scenario in Scenario::ALL {
         let seed = 1;
-        let plan = Plan::draw(scenario, seed);
-        let (one, two) = (run(&plan, Keep::All), run(&plan, Keep::All));
+        let scene = Scene::draw(scenario, seed);
+        let (one, two) = (run(&scene, Keep::All), run(&scene, Keep::All));
         assert_eq!(
             one.verdict,
             Verdict::Good,
@@ -25,7 +26,7 @@ fn a_seed_is_one_run() {
 
 #[test]
 fn another_seed_is_another_run() {
-    let runs = [3, 4].map(|seed| run(&Plan::draw(Scenario::Smoke, seed), Keep::Last).hash);
+    let runs = [3, 4].map(|seed| run(&Scene::draw(Scenario::Smoke, seed), Keep::Last).hash);
     assert_ne!(runs[0], runs[1]);
 }
 
@@ -35,5 +36,6 @@ fn a_world_that_cannot_come_to_rest_is_reported() {
     plan.rest_ms = 1;
     plan.heal_ms = 1;
     plan.faults.clear();
-    assert_eq!(run(&plan, Keep::Last).verdict, Verdict::NotAtRest);
+    let scene = Scene::Streams(Box::new(plan));
+    assert_eq!(run(&scene, Keep::Last).verdict, Verdict::NotAtRest);
 }
