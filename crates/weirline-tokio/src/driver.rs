@@ -12,7 +12,7 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -164,8 +164,10 @@ where
             self.finish(&end);
             return Poll::Ready(end);
         }
-        // The budget is used up: the neighbours' turn.
-        turn.task.waker().wake_by_ref();
+        // The budget is used up: the neighbours' turn. Tokio wakes this task only after it has asked the kernel whose sockets are
+        // ready; woken at once, it could have dozens of turns before a neighbour that becomes ready has its first.
+        let mut yielding = pin!(tokio::task::yield_now());
+        let _ = yielding.as_mut().poll(turn.task);
         Poll::Pending
     }
 
