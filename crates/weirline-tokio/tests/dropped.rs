@@ -103,7 +103,7 @@ fn exchange(victim: Victim, when: When, seed: u64) -> bool {
         client(far, Config::default(), other_handler).await;
     });
     world.task("receiver", receive(other_inbox, victim, when, &cut, &received));
-    for (number, handle) in [(1, handle.clone()), (2, other_handle)] {
+    for (number, handle) in [(1, handle.clone()), (2, handle.clone()), (3, other_handle)] {
         let (cut, ends) = (&cut, &ends);
         world.task(format!("waits for the end {number}"), async move {
             if victim == Victim::Closed && number == 1 {
@@ -181,15 +181,15 @@ fn check(victim: Victim, cut: bool, received: &[(u8, u8)], ends: &[Result<End, D
         }
         assert_eq!(numbers, expected, "sender {sender}: {about}");
     }
-    let [one, two] = ends else {
+    let [one, two, three] = ends else {
         panic!("{ends:?}: {about}");
     };
-    let causes = [one, two].map(|end| end.clone().map(|end| end.cause));
+    let causes = [one, two, three].map(|end| end.clone().map(|end| end.cause));
     if driver_is_gone {
         // The other end meets the end of the stream: in the open, or in the middle of its answer to our Close, or behind it.
         assert_eq!(
             causes.iter().filter(|cause| **cause == Err(DriverGone)).count(),
-            1,
+            2,
             "{about}"
         );
         let mut others = causes.iter().flatten();

@@ -23,7 +23,7 @@ use weirline_codec::{CloseFrame, FrameHeader, MaskKey, OpCode, apply_mask};
 use weirline_tokio::*;
 
 pub use script::{Read, Script, Write};
-pub use shuffle::{Shuffle, When, dropped, drops};
+pub use shuffle::{Noise, Shuffle, When, dropped, drops};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
@@ -304,20 +304,4 @@ pub fn quiet_panics() {
             default(info);
         }
     }));
-}
-
-/// A small generator of reproducible noise (xorshift).
-pub struct Noise(u64);
-
-impl Noise {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from((self.0 >> 11) % (bound as u64)).unwrap()
-    }
 }

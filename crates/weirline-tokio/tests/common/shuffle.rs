@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use super::Noise;
-
 /// When a future is dropped that is not ready by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -139,5 +137,21 @@ impl Task<'_> {
         {
             self.future = None;
         }
+    }
+}
+
+/// A small generator of reproducible noise (xorshift).
+pub struct Noise(u64);
+
+impl Noise {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % (bound as u64)).unwrap()
     }
 }
