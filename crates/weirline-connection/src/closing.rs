@@ -81,6 +81,11 @@ impl Closing {
         self.received = Some(code);
     }
 
+    /// Whether the peer's Close is here.
+    pub(crate) fn close_received(&self) -> bool {
+        self.received.is_some()
+    }
+
     pub(crate) fn receive_eof(&mut self) {
         self.eof = true;
     }

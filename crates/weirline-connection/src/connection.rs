@@ -404,7 +404,7 @@ impl Connection {
     /// After this side has failed the connection: `message` goes out before the Close frame, which carries `reason` in the place of
     /// its own. So a peer that was too slow learns what to do, although what was queued for it is given up. The message is one
     /// frame and should be short; the reason is cut after 123 bytes. A second call replaces the first. Where a message was given up
-    /// between two of its fragments no other may begin (RFC 6455 §5.4): then only the reason is told.
+    /// between two of its fragments no other may begin (RFC 6455 §5.4), and none behind the peer's Close: then only the reason is told.
     ///
     /// # Errors
     ///
@@ -421,7 +421,10 @@ impl Connection {
         }
         let code = self.closing.code();
         let close = CloseFrame { code, reason }.encode();
-        let message = message.map(|(kind, message)| (opcode(kind), message));
+        // RFC 6455 §6.1: data is sent in the open state alone, which the peer's Close has ended.
+        let message = message
+            .filter(|_| !self.closing.close_received())
+            .map(|(kind, message)| (opcode(kind), message));
         let mask = &mut self.mask;
         let replaced = self
             .output
