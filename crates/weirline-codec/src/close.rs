@@ -130,7 +130,7 @@ impl<'a> CloseFrame<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClosePayloadError {
-    /// Half a code (RFC 6455 §5.5.1: "the first two bytes of the body MUST be a 2-byte unsigned integer").
+    /// Half a code: it has two bytes wherever there is a payload (RFC 6455 §5.5.1).
     #[error("a Close frame with a payload of one byte")]
     OneByte,
     /// RFC 6455 §7.4.

@@ -129,7 +129,7 @@ fn control_frames_are_short_and_whole() {
 
 #[test]
 fn lengths_have_one_form() {
-    // RFC 6455 §5.2: "the minimal number of bytes MUST be used", "the most significant bit MUST be 0".
+    // RFC 6455 §5.2: the shortest form alone, and nothing from 2^63 on.
     let cases: [&[u8]; 7] = [
         &[126, 0, 0],
         &[126, 0, 125],
