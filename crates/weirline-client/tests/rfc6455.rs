@@ -132,8 +132,10 @@ fn a_client_has_one_dial_under_way() {
         // Refused, never answered, answered and never upgraded, upgraded and cut: each is followed by another dial.
         net.tcp(Tcp::Refused);
         tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(connector.most.get(), 1, "dials under way at once, refused");
         net.tcp(Tcp::Silent);
         tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(connector.most.get(), 1, "dials under way at once, unanswered");
         net.tcp(Tcp::Open);
         let silent = net.stream().await;
         let publishing = spawn_local({
