@@ -36,7 +36,7 @@ impl Events {
     /// Waits for an event, appends it and up to `max` − 1 more that are there to `out`, and says how many it appended; 0
     /// means that the client is over and everything was taken.
     ///
-    /// Cancellation: nothing is lost when the future is dropped.
+    /// Cancellation: nothing is lost when the future is dropped, and nothing was appended.
     pub async fn next_batch(&mut self, out: &mut Vec<Event>, max: usize) -> usize {
         self.take(max.max(1), |event| out.push(event)).await
     }

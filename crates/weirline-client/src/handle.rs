@@ -46,7 +46,7 @@ impl Client {
     /// # Errors
     /// [`PublishError`] says why the message can never be taken; never [`PublishError::Full`].
     ///
-    /// Cancellation: when the future is dropped before it is ready, the message was not taken.
+    /// Cancellation: when the future is dropped before it is ready, the message was not taken, and its turn goes to the next.
     pub async fn publish(&self, payload: impl Into<Payload>) -> Result<Ticket, PublishError> {
         let payload = payload.into();
         let Ok(_turn) = self.shared.turn.acquire().await else {
@@ -148,7 +148,7 @@ impl Client {
     /// What is not acknowledged stays in the store: call [`flush`](Self::flush) before, to wait for it. The session
     /// lives on at the server.
     ///
-    /// Cancellation: the client closes also when the future is dropped.
+    /// Cancellation: from its first poll on, the client closes also when the future is dropped.
     pub async fn close(&self) -> ClientError {
         self.shared.close();
         self.ended().await

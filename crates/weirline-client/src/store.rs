@@ -20,7 +20,7 @@ pub trait Store {
     }
 
     /// What was saved last, `None` before the first save. Called once, by
-    /// [`ClientBuilder::build`](crate::ClientBuilder::build).
+    /// [`ClientBuilder::build`](crate::ClientBuilder::build), and dropped only with it.
     fn load(&mut self) -> impl Future<Output = Result<Option<ClientState>, StoreError>>;
 
     /// Saves the whole state in one atomic step: after a crash, `load` gives either this state or the one before.

@@ -67,7 +67,7 @@ pub enum AcceptError {
 /// `decide` sees a request that is valid by the RFC, and judges what the RFC leaves to the server: path, origin, subprotocol,
 /// further headers. Every answer other than 101 ends the stream.
 ///
-/// Dropping the future drops the stream.
+/// Cancellation: the stream is dropped with the future.
 ///
 /// # Errors
 ///

@@ -37,7 +37,7 @@ pub enum ConnectError {
 
 /// Writes a request, and reads and judges the answer (RFC 6455 §4.1).
 ///
-/// Dropping the future drops the stream.
+/// Cancellation: the stream is dropped with the future.
 ///
 /// # Errors
 ///

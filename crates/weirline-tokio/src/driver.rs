@@ -31,7 +31,7 @@ use crate::{Context, Handler, HandlerError, Observer};
 /// finishes the closing handshake whatever the handler does. It works on any transport that is a byte stream and needs tokio's
 /// timer.
 ///
-/// Dropping it drops the stream at once, without a closing handshake, and without [`Handler::on_end`].
+/// Cancellation: dropping it drops the stream at once, without a closing handshake, and without [`Handler::on_end`].
 #[must_use = "a driver does nothing unless it is awaited"]
 pub struct Driver<S, H, O = ()> {
     stream: S,

@@ -14,7 +14,7 @@ pub trait Listener {
 
     /// Waits for the next stream, and says where it comes from.
     ///
-    /// Dropping the future loses no stream.
+    /// Cancellation: no stream is lost when the future is dropped.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ pub trait Connector {
 
     /// Opens a stream to a port of a host, which is a name or an address.
     ///
-    /// Dropping the future gives the attempt up.
+    /// Cancellation: the attempt is given up with the future, and its socket is closed.
     ///
     /// # Errors
     ///

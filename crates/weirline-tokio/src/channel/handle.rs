@@ -36,9 +36,10 @@ impl Handle {
     }
 
     /// Sends a message, after waiting for one of the connection's permits (10 by default, R18). It is accepted when this
-    /// returns: it will be sent before any later Close, unless the connection ends first.
+    /// returns: it will be sent before any later Close of this side. What the driver has not yet taken is given up when the
+    /// connection ends, and when the peer's Close comes.
     ///
-    /// Cancellation: when the future is dropped the message was not sent.
+    /// Cancellation: when the future is dropped the message was not sent, and its permit goes to the next who waits.
     ///
     /// # Errors
     ///
@@ -94,7 +95,9 @@ impl Handle {
         state.wake_driver();
     }
 
-    /// Waits for the end of the connection. Cancellation loses nothing.
+    /// Waits for the end of the connection, and tells it to each caller.
+    ///
+    /// Cancellation: nothing is lost when the future is dropped.
     ///
     /// # Errors
     ///

@@ -30,7 +30,7 @@ impl Inbox {
 
     /// Waits for the next delivery; `None` when the connection is over and everything was received.
     ///
-    /// Cancellation loses nothing.
+    /// Cancellation: nothing is lost when the future is dropped.
     pub async fn recv(&mut self) -> Option<Delivery> {
         self.wait_for(pop).await
     }
@@ -38,7 +38,7 @@ impl Inbox {
     /// Waits for at least one delivery and appends all there are; returns how many, 0 when the connection is over and everything
     /// was received. Under load this is much cheaper than one at a time.
     ///
-    /// Cancellation loses nothing.
+    /// Cancellation: nothing is lost when the future is dropped, and nothing was appended.
     pub async fn recv_batch(&mut self, batch: &mut Vec<Delivery>) -> usize {
         let before = batch.len();
         self.wait_for(|state| {
