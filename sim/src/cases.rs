@@ -95,6 +95,9 @@ const PARTITION: &[&str] = &["partition"];
 const FIN: &[&str] = &["fin-race"];
 const HALF: &[&str] = &["half-close"];
 const OPEN: &[&str] = &["half-open"];
+const ZERO: &[&str] = &["zero-window"];
+const OVERSIZE: &[&str] = &["oversize"];
+const PINGS: &[&str] = &["ping-starvation"];
 const CLOSING: &[&str] = &["fin-race", "half-close"];
 
 /// Every case that is counted.
@@ -252,6 +255,52 @@ pub const CASES: &[Case] = &[
         "a connection fell silent while it closed",
         OPEN,
     ),
-    case("write-stalled", "W10", "a socket took nothing for too long", OPEN),
+    case(
+        "write-stalled",
+        "W10",
+        "a socket took nothing for too long",
+        &["half-open", "zero-window"],
+    ),
+    case("dripped", "W10", "a socket took too little for too long", ZERO),
+    case(
+        "window-reopened",
+        "W10",
+        "a window opened again before anybody's patience ended",
+        ZERO,
+    ),
+    case("broken-late", "W10", "a message waited too long to be sent", ZERO),
+    case(
+        "paused-too-long",
+        "W10",
+        "an application did not read for too long",
+        ZERO,
+    ),
+    case("too-big", "W8", "a message or frame was too big", OVERSIZE),
+    case(
+        "too-many",
+        "W8",
+        "fragments or control frames were too many",
+        OVERSIZE,
+    ),
+    case("broken-protocol", "W8", "a frame was illegal", OVERSIZE),
+    case(
+        "went-on-sending",
+        "W7",
+        "a peer went on sending behind the Close that accused it",
+        OVERSIZE,
+    ),
+    case("limit-met", "W8", "messages exactly at a limit passed", OVERSIZE),
+    case(
+        "ping-between-fragments",
+        "W11",
+        "a ping went between two fragments",
+        PINGS,
+    ),
+    case(
+        "pong-between-fragments",
+        "W11",
+        "a pong went between two fragments",
+        PINGS,
+    ),
     case("window-full", "mark", "a socket's window was full", BOTH),
 ];

@@ -90,7 +90,7 @@ pub struct Conn {
     /// Since when a writer waits for room, by direction.
     pub full_since: [Cell<Option<Duration>>; 2],
     /// The longest such wait.
-    pub full_longest: Cell<Duration>,
+    full_longest: [Cell<Duration>; 2],
     /// What went which way.
     traffic: [RefCell<Traffic>; 2],
     /// Until when what goes this way is held, by direction.
@@ -153,7 +153,7 @@ impl Conn {
             window,
             under_way: Default::default(),
             full_since: Default::default(),
-            full_longest: Cell::default(),
+            full_longest: Default::default(),
             traffic: Default::default(),
             held_until: Default::default(),
             held_total: Cell::default(),
@@ -233,16 +233,32 @@ impl Conn {
     pub fn is_full(&self, index: usize, now: Duration) {
         let since = self.full_since[index].get().unwrap_or(now);
         self.full_since[index].set(Some(since));
-        self.full_longest
-            .set(self.full_longest.get().max(now.saturating_sub(since)));
+        self.was_full(index, now.saturating_sub(since));
     }
 
     /// A reader made room.
     pub fn has_room(&self, index: usize, now: Duration) {
         if let Some(since) = self.full_since[index].take() {
-            self.full_longest
-                .set(self.full_longest.get().max(now.saturating_sub(since)));
+            self.was_full(index, now.saturating_sub(since));
         }
+    }
+
+    fn was_full(&self, index: usize, time: Duration) {
+        let longest = &self.full_longest[index];
+        longest.set(longest.get().max(time));
+    }
+
+    /// The longest time for which a writer found no room, in either direction.
+    #[must_use]
+    pub fn full_longest(&self) -> Duration {
+        let [one, two] = self.full_longest.each_ref().map(Cell::get);
+        one.max(two)
+    }
+
+    /// The longest time for which the writer of this side found no room.
+    #[must_use]
+    pub fn blocked_longest(&self, side: Side) -> Duration {
+        self.full_longest[side.sends().index()].get()
     }
 
     /// True until either end is gone.

@@ -111,7 +111,7 @@ fn ended(world: &World, conn: &Conn) {
         .and_then(|client| world.plan.clients.get(client))
         .is_some_and(|of| of.handle_ms > 0);
     // A Close cannot pass a peer that takes nothing; whoever was slow by plan may be left without one.
-    let undisturbed = !conn.disturbed.get() && conn.full_longest.get() < FULL_EXCUSES;
+    let undisturbed = !conn.disturbed.get() && conn.full_longest() < FULL_EXCUSES;
     if let Some(side) = conn
         .reset_by_drop
         .get()

@@ -25,16 +25,25 @@ pub enum Scenario {
     HalfClose,
     /// A peer that is gone without a word.
     HalfOpen,
+    /// A peer that takes nothing, or hardly anything.
+    ZeroWindow,
+    /// More than is allowed.
+    Oversize,
+    /// Pings while a large message is under way to a slow reader.
+    PingStarvation,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 8] = [
         Self::Smoke,
         Self::Partition,
         Self::FinRace,
         Self::HalfClose,
         Self::HalfOpen,
+        Self::ZeroWindow,
+        Self::Oversize,
+        Self::PingStarvation,
     ];
 
     /// Its name on the command line.
@@ -46,6 +55,9 @@ impl Scenario {
             Self::FinRace => "fin-race",
             Self::HalfClose => "half-close",
             Self::HalfOpen => "half-open",
+            Self::ZeroWindow => "zero-window",
+            Self::Oversize => "oversize",
+            Self::PingStarvation => "ping-starvation",
         }
     }
 
@@ -58,6 +70,11 @@ impl Scenario {
             Self::FinRace => "closes that cross data, closes, resets, aborts and one another, by event",
             Self::HalfClose => "peers that end their direction early, or never, while there is much to say",
             Self::HalfOpen => "peers and links that fall silent, in the middle of anything",
+            Self::ZeroWindow => {
+                "peers that read nothing, too little, or after a while, and applications that do not read"
+            }
+            Self::Oversize => "messages, frames and floods over a limit, from peers that go on sending",
+            Self::PingStarvation => "pings both ways while large messages crawl to slow readers",
         }
     }
 }

@@ -21,9 +21,12 @@ impl Scene {
     pub fn draw(scenario: Scenario, seed: u64) -> Self {
         match scenario {
             Scenario::Smoke | Scenario::Partition => Self::Streams(Box::new(Plan::draw(scenario, seed))),
-            Scenario::FinRace | Scenario::HalfClose | Scenario::HalfOpen => {
-                Self::Pairs(Box::new(pairs::draw(scenario, seed)))
-            }
+            Scenario::FinRace
+            | Scenario::HalfClose
+            | Scenario::HalfOpen
+            | Scenario::ZeroWindow
+            | Scenario::Oversize
+            | Scenario::PingStarvation => Self::Pairs(Box::new(pairs::draw(scenario, seed))),
         }
     }
 

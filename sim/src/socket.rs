@@ -119,7 +119,8 @@ impl Socket {
         loop {
             let now = self.net.now();
             let held = self.conn.held_until[self.side.receives().index()].get();
-            let until = held.unwrap_or_default().max(self.busy_until);
+            let busy_until = self.busy_until.saturating_sub(RATE_SLACK);
+            let until = held.unwrap_or_default().max(busy_until);
             if until <= now {
                 self.waiting = None;
                 return Poll::Ready(());
@@ -142,7 +143,8 @@ impl Socket {
     fn received(&mut self, bytes: &[u8]) {
         if let Some(rate) = self.conn.rate[self.side.receives().index()].get() {
             let took = Duration::from_micros(bytes.len() as u64 * 1_000_000 / rate.max(1));
-            self.busy_until = self.net.now().max(self.busy_until) + took;
+            let idle_since = self.net.now().saturating_sub(RATE_SLACK);
+            self.busy_until = idle_since.max(self.busy_until) + took;
         }
         self.watch.received(bytes);
     }
@@ -150,6 +152,8 @@ impl Socket {
 
 /// How often a reader with a rate reads: its pieces are small enough to be smooth, and not bytes.
 const READS_PER_SECOND: u64 = 200;
+/// How far a reader with a rate may be ahead, so that timers of whole milliseconds do not make it slower.
+const RATE_SLACK: Duration = Duration::from_millis(5);
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -283,10 +287,11 @@ impl Drop for Socket {
     fn drop(&mut self) {
         let now = self.net.now();
         self.conn.dropped[self.side.index()].set(Some(now));
-        for index in 0..2 {
-            if self.conn.full_since[index].get().is_some() {
-                self.conn.is_full(index, now);
-            }
+        // It waits for room no more; the other end may go on doing so.
+        self.conn.has_room(self.side.sends().index(), now);
+        let receives = self.side.receives().index();
+        if self.conn.full_since[receives].get().is_some() {
+            self.conn.is_full(receives, now);
         }
         let unread = self.inner.as_mut().map_or(0, ChaosStream::arrived);
         let note = if unread > 0 {

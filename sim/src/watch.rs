@@ -126,6 +126,8 @@ impl Watch {
                 self.record(What::App, &[], &format!("Close {code} {reason}"));
             }
             Seen::Head { status: 101 } => self.conn.upgraded.set(true),
+            Seen::Ping(_) if self.scanner.inside_message() => net.case("ping-between-fragments"),
+            Seen::Pong(_) if self.scanner.inside_message() => net.case("pong-between-fragments"),
             Seen::Message { preview, len, .. } => {
                 self.follow_numbers(preview);
                 sometimes!(

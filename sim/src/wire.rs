@@ -186,6 +186,12 @@ impl Scanner {
         self.closed
     }
 
+    /// True from the first frame of a data message to its last.
+    #[must_use]
+    pub fn inside_message(&self) -> bool {
+        self.message.is_some()
+    }
+
     /// True inside a frame or a head.
     #[must_use]
     pub fn inside(&self) -> bool {

@@ -87,6 +87,20 @@ impl<'w> Facts<'w> {
         &self.plan.settings
     }
 
+    /// The longest stall of chaos at the socket of a side.
+    pub(super) fn stall_ms(&self, side: Side) -> u64 {
+        let net = &self.world.plan.net;
+        let chaos = match side {
+            Side::Client => net.client_chaos,
+            Side::Server => net.server_chaos,
+        };
+        if chaos.stall_per_mille + chaos.join_percent > 0 {
+            2 * chaos.stall_ms_max
+        } else {
+            0
+        }
+    }
+
     /// Whether the other end is shipped as well.
     pub(super) fn both_shipped(&self) -> bool {
         self.pair.shipped(self.side.other()).is_some()

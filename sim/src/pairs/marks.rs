@@ -1,5 +1,7 @@
 //! The cases that the closing scenarios must reach.
 
+use std::time::Duration;
+
 use weirline_tokio::Cause;
 
 use super::facts::Facts;
@@ -33,13 +35,35 @@ pub(super) fn of_end(facts: &Facts<'_>) {
         }
         Some(Cause::Io(_)) if facts.sent.is_some() => net.case("rst-in-close"),
         Some(Cause::PingTimeout) => net.case("dead-peer"),
-        Some(Cause::WriteStalled) => net.case("write-stalled"),
+        Some(Cause::WriteStalled) => {
+            net.case("write-stalled");
+            let last = facts.sent_at + Duration::from_millis(facts.settings().stall_ms / 2);
+            sometimes!(net, "dripped", last > facts.ended.at);
+        }
+        Some(Cause::Backpressure(_)) => net.case("broken-late"),
+        Some(Cause::PausedTooLong) => net.case("paused-too-long"),
+        Some(Cause::Protocol(error)) => of_violation(facts, error.close_code().value()),
         Some(Cause::ClosedByPeer | Cause::ClosedLocally) => {
             let eof = facts.eof.is_some_and(|at| at <= facts.ended.at);
             sometimes!(net, "close-without-fin", !eof && !facts.conn.disturbed.get());
+            let blocked = facts.conn.blocked_longest(facts.side);
+            sometimes!(net, "window-reopened", blocked > Duration::from_millis(300));
+            sometimes!(net, "limit-met", facts.log.received_other.get() > 0);
         }
         _ => {}
     }
+}
+
+fn of_violation(facts: &Facts<'_>, code: u16) {
+    let net = &facts.world.net;
+    net.case(match code {
+        1009 => "too-big",
+        1008 => "too-many",
+        _ => "broken-protocol",
+    });
+    let peer = facts.conn.traffic(facts.side.receives()).sent_at;
+    let went_on = facts.sent.as_ref().is_some_and(|close| peer > Some(close.at));
+    sometimes!(net, "went-on-sending", went_on);
 }
 
 /// Counts the cases of a connection.

@@ -7,6 +7,7 @@ mod log;
 mod marks;
 mod message;
 mod oracle;
+mod pings;
 mod plan;
 mod raw;
 mod shipped;

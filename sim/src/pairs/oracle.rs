@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use weirline_flow::BreakCause;
 use weirline_tokio::{Cause, CloseCode};
 
 use super::facts::{Facts, ms};
 use super::world::PairsWorld;
-use super::{marks, parse};
+use super::{marks, parse, pings};
 use crate::conn::{Cut, Side};
 use crate::wire::Seen;
 
@@ -76,6 +77,8 @@ fn check(facts: &Facts<'_>) {
     dead_peer(facts);
     budget(facts);
     unread(facts);
+    accusation(facts);
+    pings::round_trips(facts);
 }
 
 /// The codes that an end reports are those that went over its socket.
@@ -137,7 +140,13 @@ fn cause(facts: &Facts<'_>) {
                 && (facts.received.is_none() || facts.deeds.was_slow)
                 && facts.eof.is_none()
         }
-        Cause::Backpressure(_) => settings.late_ms.is_some(),
+        // The queue is never overfilled: whoever sends waits for room.
+        Cause::Backpressure(why) => {
+            let waited = facts
+                .closing()
+                .saturating_sub(facts.log.began.get().unwrap_or_default());
+            *why == BreakCause::Late && settings.late_ms.is_some_and(|late| waited >= ms(late))
+        }
         Cause::PausedTooLong => facts.deeds.was_slow,
         _ => false,
     };
@@ -208,7 +217,7 @@ fn orderly(facts: &Facts<'_>) {
 /// Whether data still came, or the socket was full, shortly before the end.
 fn busy(facts: &Facts<'_>) -> bool {
     let recent = facts.heard_at.max(facts.sent_at) + BUSY + facts.tolerance();
-    recent >= facts.ended.at || facts.conn.full_longest.get() >= BUSY
+    recent >= facts.ended.at || facts.conn.full_longest() >= BUSY
 }
 
 /// A queue that moves does so at least this often.
@@ -280,6 +289,10 @@ fn bounded_time(facts: &Facts<'_>) {
         );
         facts.violate("W10", &text);
     }
+    let blocked = facts.conn.blocked_longest(facts.side);
+    if blocked > ms(settings.stall_ms) + facts.tolerance() {
+        facts.violate("W10", &format!("its socket took nothing for {blocked:?}"));
+    }
 }
 
 /// A peer that says nothing is found within interval + timeout.
@@ -290,7 +303,7 @@ fn dead_peer(facts: &Facts<'_>) {
     };
     let silent = matches!(facts.conn.cut.get(), Some((Cut::Silence, _)));
     // Over a socket that takes bytes again after it was full the peer's end acknowledges them: it lives.
-    let alive = if silent || facts.conn.full_longest.get() < BUSY / 2 {
+    let alive = if silent || facts.conn.full_longest().is_zero() {
         facts.heard_at
     } else {
         facts.heard_at.max(facts.sent_at)
@@ -338,5 +351,30 @@ fn unread(facts: &Facts<'_>) {
     );
     if !waited && !gave_up {
         facts.violate("W7", "it closed over unread bytes, and so reset the connection");
+    }
+}
+
+/// Whoever breaks a rule is told which kind, also when it goes on sending, and nobody else is accused.
+fn accusation(facts: &Facts<'_>) {
+    let Some(raw) = facts.pair.raw(facts.side.other()).filter(|raw| raw.rogue) else {
+        return;
+    };
+    let accused = matches!(facts.cause(), Some(Cause::Protocol(_)));
+    if raw.wrong.is_none() && accused {
+        return facts.violate("W8", "the peer kept to all limits");
+    }
+    let (Some(wrong), None, false) = (raw.wrong, &facts.deeds.closed, facts.conn.disturbed.get()) else {
+        return;
+    };
+    if !accused || facts.sent.as_ref().is_none_or(|close| close.code != wrong) {
+        facts.violate("W8", &format!("its peer deserved {wrong}"));
+    }
+    let told = facts.state.logs[facts.side.other().index()]
+        .raw
+        .borrow()
+        .close
+        .is_some();
+    if !told && facts.conn.held_total.get().is_zero() {
+        facts.violate("W7", "its peer never saw the Close");
     }
 }

@@ -75,8 +75,10 @@ pub struct Raw {
     pub answers: bool,
     /// It ends its direction when it has sent a Close, or has read the end of the other's.
     pub fins: bool,
-    /// It may send what RFC 6455 forbids.
+    /// It may send what RFC 6455 or a limit forbids.
     pub rogue: bool,
+    /// The code with which a shipped end must close because of that.
+    pub wrong: Option<u16>,
     /// How it reads at first.
     pub pace: Pace,
     /// What it does, one after the other. When its time is up it leaves.
@@ -164,6 +166,24 @@ pub struct Frame {
     pub declared: Option<u64>,
     /// How many such frames, one behind the other.
     pub count: u64,
+    /// What its payload is made of.
+    pub fill: u8,
+    /// It is masked where it must not be, and not where it must.
+    pub mask_wrong: bool,
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self {
+            fin: true,
+            opcode: 2,
+            bytes: 0,
+            declared: None,
+            count: 1,
+            fill: b'x',
+            mask_wrong: false,
+        }
+    }
 }
 
 /// Limits and timers of a shipped end.

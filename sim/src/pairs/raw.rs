@@ -177,7 +177,7 @@ impl<S: Wire> Peer<S> {
                     let number = self.context.log.accepted[sequence.index()].get();
                     let message = payload(sequence, number, *bytes);
                     let opcode = if super::is_text(number) { 1 } else { 2 };
-                    self.frame(0x80 | opcode, &message, None);
+                    self.frame(0x80 | opcode, &message, None, false);
                     self.context.log.accepted[sequence.index()].set(number + 1);
                 }
             }
@@ -207,7 +207,7 @@ impl<S: Wire> Peer<S> {
     fn close(&mut self, code: u16) {
         let payload = code.to_be_bytes();
         let payload = if code == 1005 { &[][..] } else { &payload[..] };
-        self.frame(0x88, payload, None);
+        self.frame(0x88, payload, None, false);
         self.close_sent = true;
         self.finishing |= self.plan.fins;
         if !self.plan.rogue {
@@ -222,13 +222,13 @@ impl<S: Wire> Peer<S> {
             if frame.opcode == 9 {
                 self.pinged.push_back(self.context.now());
             }
-            self.frame(first, &vec![b'x'; len], frame.declared);
+            self.frame(first, &vec![frame.fill; len], frame.declared, frame.mask_wrong);
         }
     }
 
     /// Queues a frame: `first` is its first byte.
-    fn frame(&mut self, first: u8, payload: &[u8], declared: Option<u64>) {
-        let masked = self.context.side == Side::Client;
+    fn frame(&mut self, first: u8, payload: &[u8], declared: Option<u64>, mask_wrong: bool) {
+        let masked = (self.context.side == Side::Client) != mask_wrong;
         let bit = if masked { 0x80 } else { 0 };
         let len = declared.unwrap_or(payload.len() as u64);
         self.out.extend_from_slice(&[first]);
@@ -372,7 +372,7 @@ impl<S: Wire> Peer<S> {
     fn answer(&mut self, seen: Seen) {
         match seen {
             Seen::Ping(payload) if self.plan.pongs && !self.close_sent && !self.finishing => {
-                self.frame(0x8a, &payload, None);
+                self.frame(0x8a, &payload, None, false);
             }
             Seen::Pong(_) => {
                 if let Some(sent) = self.pinged.pop_front() {

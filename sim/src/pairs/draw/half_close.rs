@@ -121,10 +121,9 @@ fn part(rng: &mut Rng) -> Step {
     let fragmented = rng.percent(50);
     Step::Frame(Frame {
         fin: !fragmented,
-        opcode: 2,
         bytes,
         declared: (!fragmented).then_some(bytes + 1 + rng.below(60)),
-        count: 1,
+        ..Frame::default()
     })
 }
 

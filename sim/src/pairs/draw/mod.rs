@@ -3,6 +3,9 @@
 mod fin_race;
 mod half_close;
 mod half_open;
+mod oversize;
+mod ping_starvation;
+mod zero_window;
 
 use super::{End, Pace, Pair, PairsPlan, Raw, Settings, Shipped, Step};
 use crate::chaos::ChaosPlan;
@@ -18,17 +21,27 @@ use crate::wire::Direction;
 pub fn draw(scenario: Scenario, seed: u64) -> PairsPlan {
     let mut rng = Rng::derive(seed, scenario.name(), 0);
     let rng = &mut rng;
-    let pair = match scenario {
-        Scenario::HalfClose => half_close::pair,
-        Scenario::HalfOpen => half_open::pair,
-        _ => fin_race::pair,
+    let mut net = net(rng);
+    let (pair, most): (fn(&mut Rng) -> Pair, u64) = match scenario {
+        Scenario::HalfClose => (half_close::pair, 12),
+        Scenario::HalfOpen => (half_open::pair, 12),
+        Scenario::ZeroWindow => {
+            net.window_bytes = rng.magnitude(1_024..=32_768);
+            (zero_window::pair, 10)
+        }
+        Scenario::Oversize => (oversize::pair, 10),
+        Scenario::PingStarvation => {
+            ping_starvation::net(rng, &mut net);
+            (ping_starvation::pair, 4)
+        }
+        _ => (fin_race::pair, 12),
     };
-    let count = rng.within(4..=12);
-    let pairs: Vec<Pair> = (0..count).map(|_| pair(rng)).collect();
+    let count = rng.within(most / 3..=most);
+    let pairs = (0..count).map(|_| pair(rng)).collect();
     PairsPlan {
         scenario,
         seed,
-        net: net(rng),
+        net,
         pairs,
     }
 }
@@ -86,6 +99,7 @@ fn polite(steps: Vec<Step>) -> Raw {
         answers: true,
         fins: true,
         rogue: false,
+        wrong: None,
         pace: Pace::Full,
         steps,
     }
