@@ -38,7 +38,7 @@ impl ClientBuilder {
     /// A client of the stream at `ws://host[:port]/v1/streams/NAME`.
     ///
     /// # Errors
-    /// [`BuildError::Url`] when it is no such URL, and for `wss`: this client does not speak TLS.
+    /// [`BuildError::Url`] when it is no such URL (RFC 6455 §4.1 item 1), and for `wss`: this client does not speak TLS.
     pub fn new(url: &str) -> Result<Self, BuildError> {
         let bad = |why: String| BuildError::Url {
             url: url.to_owned(),

@@ -116,6 +116,7 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
         .await
     }
 
+    /// One dial after the other (RFC 6455 §4.1 item 2).
     async fn drive(&mut self) -> ClientError {
         loop {
             let (cause, hint) = match self.attempt().await {
@@ -134,7 +135,7 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
         }
     }
 
-    /// Every dial of an outage waits first (R25, I17).
+    /// Every dial of an outage waits first (R25, I17, RFC 6455 §7.2.3).
     async fn wait(&mut self, cause: Cause, hint: Option<Duration>) -> Result<(), ClientError> {
         let attempts = self.backoff.attempts();
         let Some(delay) = self.backoff.next(self.entropy.uniform(), hint) else {
@@ -208,7 +209,8 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
         }
     }
 
-    /// Connects, and runs the connection to its end.
+    /// Connects, with a key of its own (RFC 6455 §4.1), and runs the connection to its end. Its masking keys come from the same
+    /// source (§10.3).
     async fn connection(&mut self, dial: Dial) -> Result<Cause, ClientError> {
         let shared = self.end.0.clone();
         let due = shared
@@ -262,7 +264,7 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
     }
 }
 
-/// TCP and upgrade. `Err` inside is a reason to dial again, outside one to give up.
+/// TCP and upgrade (RFC 6455 §4.1). `Err` inside is a reason to dial again, outside one to give up.
 async fn open<C: Connector>(
     connector: &C,
     request: &ClientRequest,

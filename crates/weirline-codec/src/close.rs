@@ -48,6 +48,7 @@ impl CloseCode {
 impl TryFrom<u16> for CloseCode {
     type Error = InvalidCloseCode;
 
+    /// RFC 6455 §7.4.1, §7.4.2.
     fn try_from(code: u16) -> Result<Self, InvalidCloseCode> {
         match code {
             1000..=1003 | 1007..=1014 | 3000..=4999 => Ok(Self(code)),

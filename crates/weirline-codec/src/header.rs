@@ -89,7 +89,7 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// An unmasked header of a data frame without extension bits.
+    /// An unmasked header of a data frame without extension bits: none is used unless it was negotiated (RFC 6455 §5.2, §9.1).
     #[must_use]
     pub const fn data(opcode: OpCode, fin: bool, payload_len: u64) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl FrameHeader {
     ///
     /// # Errors
     ///
-    /// A header that breaks RFC 6455 §5.2 or §5.5 whatever was negotiated.
+    /// A header that breaks RFC 6455 §5.2, §5.4 or §5.5 whatever was negotiated.
     pub fn decode(input: &[u8]) -> Result<Option<(Self, usize)>, HeaderError> {
         let Some(&first) = input.first() else {
             return Ok(None);
@@ -169,7 +169,7 @@ impl FrameHeader {
         )))
     }
 
-    /// The header's bytes, with the shortest form of the length (RFC 6455 §5.2).
+    /// The header's bytes, with the shortest form of the length (RFC 6455 §5.2), and the mask bit where there is a key (§5.3).
     ///
     /// # Panics
     ///

@@ -112,7 +112,8 @@ impl Closing {
         self.shut_down = true;
     }
 
-    /// Moves on as far as what happened allows. `flushed` says that nothing waits to be sent, the Close frame included.
+    /// Moves on as far as what happened allows: a closing handshake that is complete, or a failure, closes the stream (RFC 6455
+    /// §5.5.1, §7.1.7). `flushed` says that nothing waits to be sent, the Close frame included.
     pub(crate) fn settle(&mut self, now: Instant, flushed: bool, config: &Config) {
         if self.end.is_some() || (self.sent.is_none() && !self.eof) {
             return;
@@ -155,8 +156,8 @@ impl Closing {
         }
     }
 
-    /// Whether to end our direction of the stream: a client leaves that to the server (RFC 6455 §7.1.1) unless it fails
-    /// the connection.
+    /// Whether to end our direction of the stream: the server does so at once (RFC 6455 §5.5.1), a client leaves it to the server
+    /// (§7.1.1) unless it fails the connection (§7.1.7).
     pub(crate) fn wants_shutdown(&self, is_server: bool) -> bool {
         self.end.is_none()
             && self.stage == Stage::AwaitEof

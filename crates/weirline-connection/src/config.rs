@@ -69,6 +69,7 @@ impl Config {
 }
 
 impl Default for Config {
+    /// Messages and frames have limits (RFC 6455 §10.4).
     fn default() -> Self {
         Self {
             binary_bytes_max: 16 << 20,

@@ -65,7 +65,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// The code of the Close frame that answers it (RFC 6455 §7.4.1).
+    /// The code of the Close frame that answers it (RFC 6455 §7.1.7, §7.4.1, §10.7).
     #[must_use]
     pub const fn close_code(&self) -> CloseCode {
         match self {

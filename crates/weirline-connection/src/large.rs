@@ -30,7 +30,7 @@ enum Body {
 }
 
 impl Large {
-    /// An unmasked message of `prefix` and `payload`, in frames of `fragment` bytes.
+    /// An unmasked message of `prefix` and `payload`, in frames of `fragment` bytes (RFC 6455 §5.4, §6.1).
     pub(crate) fn shared(opcode: OpCode, prefix: &[u8], payload: Bytes, fragment: usize) -> Self {
         let len = prefix.len() + payload.len();
         let frames = len.div_ceil(fragment).max(1);
@@ -63,7 +63,7 @@ impl Large {
         }
     }
 
-    /// A masked copy of a message, with a fresh key for each frame (RFC 6455 §5.3).
+    /// A masked copy of a message, with a fresh key for each frame (RFC 6455 §5.3, §6.1).
     pub(crate) fn masked(
         opcode: OpCode,
         prefix: &[u8],

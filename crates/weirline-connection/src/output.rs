@@ -365,7 +365,8 @@ impl Output {
         filled
     }
 
-    /// Hands everything that waits to `push`, in order, until that says stop.
+    /// Hands everything that waits to `push`, in order, until that says stop: pings and pongs at the next end of a frame (RFC 6455
+    /// §5.5.2), messages one behind the other (§5.4).
     fn visit<'a>(&'a self, push: &mut impl FnMut(&'a [u8]) -> bool) -> Option<()> {
         let go = |more: bool| more.then_some(());
         let mut in_hand_rest = 0;
@@ -649,7 +650,7 @@ impl ControlLane {
     }
 }
 
-/// One unfragmented data frame.
+/// One unfragmented data frame (RFC 6455 §6.1).
 fn put_data(out: &mut BytesMut, opcode: OpCode, prefix: &[u8], payload: &[u8], key: Option<MaskKey>) {
     let header = FrameHeader {
         mask: key,

@@ -108,7 +108,7 @@ impl Receiver {
         }) + self.control.as_ref().map_or(0, BytesMut::capacity)
     }
 
-    /// Takes input until something is complete; `None` when all of it was taken and nothing is.
+    /// Takes input, as frames (RFC 6455 §6.2), until something is complete; `None` when all of it was taken and nothing is.
     pub(crate) fn next<'b>(
         &mut self,
         config: &Config,
@@ -192,7 +192,9 @@ impl Receiver {
             return false;
         };
         let inside = frame.taken + 1 < frame.len && !frame.opcode.is_control();
-        if !inside || config.delivery != Delivery::Messages {
+        // Where the buffer must grow, the general way does it: what calls nothing saves no registers.
+        let has_room = message.assembled.len() < message.assembled.capacity();
+        if !inside || !has_room || config.delivery != Delivery::Messages {
             return false;
         }
         let mut unmasked = [byte];
@@ -241,7 +243,8 @@ impl Receiver {
         Ok(None)
     }
 
-    /// Judges a header before any byte of its payload is taken (R15).
+    /// Judges a header before any byte of its payload is taken (R15): who masks (RFC 6455 §5.1), reserved bits (§5.2), and that
+    /// only data has to wait for the end of a message (§5.4). Nothing is taken unseen (§10.7).
     fn begin_frame(&mut self, config: &Config, header: &FrameHeader) -> Result<Frame, ProtocolError> {
         if self.expect_masked && header.mask.is_none() {
             return Err(ProtocolError::NotMasked);
@@ -266,6 +269,7 @@ impl Receiver {
         Ok(frame)
     }
 
+    /// Whether the frame continues what is open and nothing else (RFC 6455 §5.4), and is within the limits (§10.4).
     fn begin_data_frame(&mut self, config: &Config, header: &FrameHeader) -> Result<(), ProtocolError> {
         let (bytes, max) = match (&self.message, header.opcode) {
             (Some(message), OpCode::Continuation) => (
@@ -329,6 +333,8 @@ impl Receiver {
         }))
     }
 
+    /// Puts fragments together in their order, as the first one's kind (RFC 6455 §5.4, §6.2), and judges text at once (§5.6,
+    /// §8.1).
     fn data_payload<'b>(
         &mut self,
         config: &Config,
@@ -395,7 +401,7 @@ impl Receiver {
         }))
     }
 
-    /// Takes what the input has of the frame's payload, unmasks it, and says whether the frame is complete.
+    /// Takes what the input has of the frame's payload, unmasks it (RFC 6455 §6.2), and says whether the frame is complete.
     fn take_chunk<'b>(&mut self, mut frame: Frame, input: &mut Input<'b>) -> (&'b mut [u8], bool) {
         let chunk = input.take(frame.len - frame.taken);
         if let Some(key) = frame.mask {
@@ -444,6 +450,7 @@ impl OpenMessage {
 const FIN_TEXT: u8 = 0x80 | OpCode::Text as u8;
 const FIN_BINARY: u8 = 0x80 | OpCode::Binary as u8;
 
+/// RFC 6455 §6.2: the opcode says what the data is.
 fn kind_of(opcode: OpCode) -> MessageKind {
     if opcode == OpCode::Text {
         MessageKind::Text

@@ -43,7 +43,8 @@ pub enum HostError {
 }
 
 impl Host {
-    /// Parses a host as it stands in an authority (IPv6 in brackets), without a port.
+    /// Parses a host as it stands in an authority (IPv6 in brackets), without a port. What is not ASCII is refused (RFC 6455
+    /// §11.1.1, §11.1.2).
     ///
     /// # Errors
     /// [`HostError`] says what is wrong with the text.

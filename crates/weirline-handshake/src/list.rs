@@ -60,7 +60,7 @@ impl<'a> Cursor<'a> {
         (!token.is_empty()).then_some(token)
     }
 
-    /// Takes a token, or a quoted string whose content is a token once unescaped (RFC 6455 §9.1).
+    /// Takes a token, or a quoted string whose content is a token once unescaped (RFC 6455 §4.3, §9.1).
     pub(crate) fn token_or_quoted(&mut self) -> Option<String> {
         let Some(quoted) = self.rest.strip_prefix('"') else {
             return self.token().map(str::to_owned);

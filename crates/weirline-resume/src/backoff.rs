@@ -77,7 +77,7 @@ impl Backoff {
         }
     }
 
-    /// The delay before the next dial, `None` when the outage has had all its dials.
+    /// The delay before the next dial (RFC 6455 §7.2.3), `None` when the outage has had all its dials.
     ///
     /// `uniform` is a random number in [0, 1) (other values are clamped); `hint` is the server's wish, which never
     /// shortens the delay.

@@ -32,6 +32,7 @@ pub(crate) fn decide(
     Ok((route, response))
 }
 
+/// RFC 6455 §4.2.2 item 4: what is not served is a 404.
 fn find(config: &Config, path: &str) -> Result<Route, Rejection> {
     if path == "/echo" && config.echo {
         return Ok(Route::Echo);

@@ -62,7 +62,7 @@ pub enum AcceptError {
     Io(#[from] io::Error),
 }
 
-/// Reads a request, lets `decide` answer it, and writes the answer (RFC 6455 §4.2).
+/// Reads a request, lets `decide` answer it, and writes the answer (RFC 6455 §4.2.1, §4.2.2).
 ///
 /// `decide` sees a request that is valid by the RFC, and judges what the RFC leaves to the server: path, origin, subprotocol,
 /// further headers. Every answer other than 101 ends the stream.
@@ -152,8 +152,8 @@ async fn write_all<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::R
     stream.flush().await
 }
 
-/// Writes the refusal, ends our direction, and reads on until the peer's end: unread bytes would turn the close into a reset
-/// that destroys the refusal on its way.
+/// Writes the refusal, ends our direction (RFC 6455 §7.2.2), and reads on until the peer's end: unread bytes would turn the close
+/// into a reset that destroys the refusal on its way.
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, refusal: &[u8]) -> io::Result<()> {
     write_all(stream, refusal).await?;
     stream.shutdown().await?;

@@ -35,7 +35,7 @@ pub enum ConnectError {
     Io(#[from] io::Error),
 }
 
-/// Writes a request, and reads and judges the answer (RFC 6455 §4.1).
+/// Writes a request, and reads and judges the answer (RFC 6455 §4.1). Where that fails, the stream is closed (RFC 6455 §7.2.1).
 ///
 /// Cancellation: the stream is dropped with the future.
 ///

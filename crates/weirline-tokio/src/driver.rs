@@ -400,7 +400,7 @@ where
         !self.eof && self.held.is_none() && self.unread.is_empty() && self.connection.poll_end().is_none()
     }
 
-    /// Writes all that waits, as far as the socket takes it. Says whether it took anything.
+    /// Writes all that waits (RFC 6455 §6.1), as far as the socket takes it. Says whether it took anything.
     fn write(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let mut progress = false;
         while !turn.write_pending

@@ -11,7 +11,7 @@ pub struct Entropy(Arc<Fill>);
 type Fill = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Entropy {
-    /// The operating system's source, fit for secrets.
+    /// The operating system's source, fit for secrets and for masking keys (RFC 6455 §5.3).
     ///
     /// # Panics
     ///

@@ -76,7 +76,8 @@ impl ClientRequest {
         Ok(self)
     }
 
-    /// Adds a header, for example `Authorization`.
+    /// Adds a header, for example `Authorization`. Those of the handshake stand there once, and no extension is offered (RFC 6455
+    /// §5.8, §9.1, §11.3.1, §11.3.5).
     ///
     /// # Errors
     /// [`ClientRequestError::ReservedHeader`] for `Host`, `Origin`, `Upgrade`, `Connection`, `Sec-WebSocket-*` and
@@ -107,7 +108,8 @@ impl ClientRequest {
         &self.subprotocols
     }
 
-    /// The bytes of the request. Send nothing behind them before the answer has been read (RFC 6455 §4.1).
+    /// The bytes of the request. Send nothing behind them before the answer has been read (RFC 6455 §4.1). They offer no
+    /// extension (RFC 6455 §9.1).
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(512);

@@ -37,7 +37,8 @@ pub enum WsUrlError {
 }
 
 impl WsUrl {
-    /// Parses a URL. Path and query are kept as written, `/` when there is none.
+    /// Parses a URL (RFC 6455 §3, §4.1 item 1). Path and query are kept as written, `/` when there is none. What is not ASCII is
+    /// refused: who has such a URL converts it (RFC 6455 §11.1.1, §11.1.2).
     ///
     /// # Errors
     /// [`WsUrlError`] says which part is wrong.

@@ -87,7 +87,7 @@ impl OriginPolicy {
         }
     }
 
-    /// Judges a request.
+    /// Judges a request (RFC 6455 §4.2.2 item 4, §10.2).
     ///
     /// # Errors
     /// 403 when the origin is not allowed.

@@ -213,7 +213,8 @@ impl Rejection {
         self.retry_after
     }
 
-    /// The whole answer, head and body. Write it, then close the connection.
+    /// The whole answer, head and body. Write it, then close the connection. A refused version is told the one that is spoken
+    /// (RFC 6455 §4.2.2 item 4, §4.4).
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let body = format!("{}\n", self.message);

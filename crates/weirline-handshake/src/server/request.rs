@@ -215,7 +215,7 @@ fn check_upgrade(headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// RFC 6455 §4.2.1 item 6, R2: byte-equal, and exactly once.
+/// RFC 6455 §4.2.1 item 6, §4.2.2 item 4, §4.4, §11.3.5, R2: byte-equal, and exactly once.
 fn check_version(headers: &HeaderMap) -> Result<(), Rejection> {
     match single(headers, &header::SEC_WEBSOCKET_VERSION) {
         Single::One(version) if version == "13" => Ok(()),
