@@ -147,6 +147,7 @@ impl Connection {
                 rtt: self.keepalive.pong(now, &payload),
             }),
             Ok(Some(Received::Close { code, reason })) => {
+                // RFC 6455 §5.5.1: answered, and nothing is looked at behind it (§6.2, §7.1.1).
                 self.closing.receive_close(code);
                 self.queue_close(code, "");
                 Some(Event::CloseReceived { code, reason })
@@ -170,7 +171,7 @@ impl Connection {
         self.settle(now);
     }
 
-    /// The transport failed: the connection is over at once.
+    /// The transport failed: the connection is over at once (RFC 6455 §7.2.1).
     pub fn handle_io_error(&mut self, kind: std::io::ErrorKind) {
         self.closing.handle_io_error(kind);
     }
@@ -354,6 +355,7 @@ impl Connection {
         self.send_message(now, kind, prefix, Payload::Shared(payload))
     }
 
+    /// RFC 6455 §6.1: in the open state, and nothing behind a Close (§5.5.1); text is UTF-8 (§5.6); a key for each frame (§5.3).
     fn send_message(
         &mut self,
         now: Instant,
@@ -553,6 +555,7 @@ impl Connection {
         allowed
     }
 
+    /// RFC 6455 §7.1.2: with this code and reason, and once.
     fn queue_close(&mut self, code: Option<CloseCode>, reason: &str) {
         if self.closing.close_sent() || self.closing.end().is_some() {
             return;
@@ -562,6 +565,7 @@ impl Connection {
         self.closing.send_close(code);
     }
 
+    /// RFC 6455 §7.1.7: the Close says what is wrong.
     fn fail_protocol(&mut self, error: ProtocolError) {
         let (code, reason) = (error.close_code(), error.to_string());
         // What is queued answers what came before the error: it is sent, as before every Close of an orderly end.
@@ -577,13 +581,14 @@ impl Connection {
         );
     }
 
-    /// RFC 6455 §7.1.7: *fail the WebSocket connection*. What is queued is given up.
+    /// RFC 6455 §7.1.7: *fail the WebSocket connection*. What is queued is given up (§6.1).
     fn fail(&mut self, cause: Cause, code: CloseCode, reason: &str) {
         self.closing.fail(cause);
         self.output.discard();
         self.queue_close(Some(code), reason);
     }
 
+    /// RFC 6455 §5.1: a client masks every frame, a server none.
     fn mask_key(&mut self) -> Option<MaskKey> {
         self.mask.as_mut().map(|mask| MaskKey::new(mask()))
     }
@@ -594,6 +599,7 @@ fn is_short_text(payload: &[u8]) -> bool {
     payload.len() <= CONTROL_PAYLOAD_BYTES_MAX && std::str::from_utf8(payload).is_ok()
 }
 
+/// RFC 6455 §6.1: the first frame says what the data is.
 fn opcode(kind: MessageKind) -> OpCode {
     match kind {
         MessageKind::Text => OpCode::Text,

@@ -191,7 +191,7 @@ impl ResponseReader {
         })
     }
 
-    /// RFC 6455 §4.1, items 2 to 6 of what the client must validate.
+    /// RFC 6455 §4.1, items 2 to 6 of what the client must validate; §9.1 and §11.3.2 to §11.3.4 of its fields.
     fn judge(&self, headers: HeaderMap) -> Result<ClientResponse, HandshakeError> {
         match single(&headers, &header::UPGRADE) {
             Single::One(value) if value.as_bytes().eq_ignore_ascii_case(b"websocket") => {}
