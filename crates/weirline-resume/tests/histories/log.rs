@@ -30,6 +30,9 @@ pub(crate) struct Log {
     journal: Vec<Command>,
     /// Payloads that an unclean stop took back.
     pub(crate) lost: BTreeSet<Bytes>,
+    /// An unclean stop took back a session's number. Its payload need not be lost: where an outbox was copied, the other session may
+    /// have published it too.
+    pub(crate) forgot_a_number: bool,
     /// So many appends to come are refused as if the log were full.
     pub(crate) refuse: u8,
 }
@@ -52,6 +55,7 @@ impl Log {
             acked: BTreeMap::new(),
             journal: Vec::new(),
             lost: BTreeSet::new(),
+            forgot_a_number: false,
             refuse: 0,
         };
         log.open();
@@ -128,7 +132,7 @@ impl Log {
         let attached = self.attached.clone();
         self.wipe();
         self.attached = attached;
-        self.numbers.clear();
+        let numbers = std::mem::take(&mut self.numbers);
         let (mut history, mut kept) = (History::new(), BTreeSet::new());
         for command in journal {
             if messages(&command) {
@@ -149,6 +153,7 @@ impl Log {
             self.journal.push(command);
         }
         self.histories.insert(self.epoch(), history);
+        self.forgot_a_number |= !numbers.is_subset(&self.numbers);
         let lost = self
             .appended
             .iter()
