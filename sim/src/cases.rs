@@ -98,6 +98,7 @@ const OPEN: &[&str] = &["half-open"];
 const ZERO: &[&str] = &["zero-window"];
 const OVERSIZE: &[&str] = &["oversize"];
 const PINGS: &[&str] = &["ping-starvation"];
+const SLOW: &[&str] = &["slow-consumer"];
 const CLOSING: &[&str] = &["fin-race", "half-close"];
 
 /// Every case that is counted.
@@ -106,9 +107,14 @@ pub const CASES: &[Case] = &[
         "resumed",
         "I1",
         "a subscriber went on where it was after a cut",
-        BOTH,
+        &["smoke", "partition", "slow-consumer"],
     ),
-    case("gap", "I16", "a GAP was delivered", BOTH),
+    case(
+        "gap",
+        "I16",
+        "a GAP was delivered",
+        &["smoke", "partition", "slow-consumer"],
+    ),
     case("reset", "I1", "a RESET was delivered", SMOKE),
     case(
         "whole-log",
@@ -207,6 +213,13 @@ pub const CASES: &[Case] = &[
         "mark",
         "data crossed a Close frame",
         &["smoke", "partition", "fin-race", "half-close"],
+    ),
+    case("slowed", "W12", "a subscriber began to read slowly", SLOW),
+    case(
+        "slow-broken",
+        "W12",
+        "a subscriber that was too slow was closed with 1008, or dropped",
+        SLOW,
     ),
     case("simultaneous-close", "W8", "two Close frames crossed", CLOSING),
     case("fin-crossing", "W8", "two FINs crossed", CLOSING),

@@ -1,6 +1,7 @@
 //! What one process has been given, checked event by event against the model.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use weirline_log::{Epoch, Offset, Position};
 
@@ -21,6 +22,10 @@ pub struct Consumer {
     seen: Vec<(Offset, u64)>,
     given: u64,
     holes: u64,
+    /// Since when it is subscribed without a break.
+    live_since: Option<Duration>,
+    /// How late a message may be given to it, that was committed since then.
+    late_max: Option<Duration>,
 }
 
 impl Consumer {
@@ -47,7 +52,16 @@ impl Consumer {
             seen: Vec::new(),
             given: 0,
             holes: 0,
+            live_since: None,
+            late_max: None,
         }
+    }
+
+    /// It must have each message so soon after its commit, as long as it is subscribed.
+    #[must_use]
+    pub fn punctual(mut self, late_max: Duration) -> Self {
+        self.late_max = Some(late_max);
+        self
     }
 
     /// Where everything given so far ends.
@@ -83,6 +97,7 @@ impl Consumer {
 
     /// The server answered: delivery goes on behind `position`.
     pub fn live(&mut self, position: Position) {
+        self.live_since = Some(self.net.now());
         match self.at {
             Some(at) if at.epoch == position.epoch && at.offset != position.offset => {
                 self.violate(
@@ -99,6 +114,19 @@ impl Consumer {
         }
     }
 
+    /// A neighbour that reads slowly must not make others wait.
+    fn is_in_time(&self, offset: Offset, committed: Duration) {
+        let (Some(late_max), Some(live)) = (self.late_max, self.live_since) else {
+            return;
+        };
+        let late = self.net.now().saturating_sub(committed);
+        if committed > live && late > late_max {
+            let text =
+                format!("{offset} was given {late:?} after its commit; at most {late_max:?} are allowed");
+            self.violate("W12", &text);
+        }
+    }
+
     /// A message was given.
     pub fn message(&mut self, position: Position, digest: u64) {
         let Position { epoch, offset } = position;
@@ -107,6 +135,7 @@ impl Consumer {
         let Some(entry) = log.as_ref().and_then(|log| log.at(offset)) else {
             return self.violate("I3", &format!("{offset} of epoch {epoch} was never committed"));
         };
+        self.is_in_time(offset, entry.at);
         if entry.digest != digest {
             self.violate(
                 "I3",

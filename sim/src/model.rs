@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use weirline_log::{
@@ -66,6 +67,8 @@ pub struct Committed {
     pub digest: u64,
     /// Who said it.
     pub author: Option<Author>,
+    /// When it was committed.
+    pub at: Duration,
 }
 
 #[derive(Default)]
@@ -308,11 +311,12 @@ impl Model {
                     previous: *previous,
                     digest: digest(payload),
                     author,
+                    at: self.net.now(),
                 };
                 self.append(&(stream.to_owned(), epoch), entry);
             }
             Outcome::Duplicate { .. } => {
-                self.net.case("duplicate-at-log");
+                self.net.case("duplicate");
                 let Some(author) = author else {
                     return self.net.violate("I6", "a duplicate without an author");
                 };

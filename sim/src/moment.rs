@@ -81,6 +81,13 @@ pub enum Act {
         /// Which way.
         direction: Direction,
     },
+    /// From here on the reader is given so many bytes per second at most.
+    Rate {
+        /// Which way.
+        direction: Direction,
+        /// How many.
+        bytes_per_second: u64,
+    },
     /// The application at one end does something.
     Order {
         /// Which end.

@@ -83,6 +83,7 @@ pub struct Net {
     dial_counts: RefCell<BTreeMap<usize, u64>>,
     clock: Cell<Duration>,
     disarmed: Cell<bool>,
+    ending: Cell<bool>,
     /// Until when a client's link is under a fault.
     disturbed_until: RefCell<BTreeMap<usize, Duration>>,
     /// What rules have put off.
@@ -111,6 +112,7 @@ impl Net {
             dial_counts: RefCell::default(),
             clock: Cell::new(Duration::ZERO),
             disarmed: Cell::new(false),
+            ending: Cell::new(false),
             disturbed_until: RefCell::default(),
             later: RefCell::default(),
             listener: RefCell::default(),
@@ -257,7 +259,21 @@ impl Net {
         self.disarmed.set(true);
         for conn in self.conns.borrow().values() {
             conn.rules.take();
+            for rate in &conn.rate {
+                rate.set(None);
+            }
         }
+    }
+
+    /// From here on connections end because the world does.
+    pub fn is_to_end(&self) {
+        self.ending.set(true);
+    }
+
+    /// Whether connections end because the world does.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.ending.get()
     }
 
     /// The connection with this client address, seen for the first time or again.
@@ -355,6 +371,14 @@ impl Net {
             Act::Hold { direction, for_ms } => {
                 conn.hold(*direction, now, Some(now + Duration::from_millis(*for_ms)));
                 self.record("-", conn.id, What::Fault, &[], format!("{then:?} at {when:?}"));
+            }
+            Act::Rate {
+                direction,
+                bytes_per_second,
+            } => {
+                self.record("-", conn.id, What::Fault, &[], format!("{then:?} at {when:?}"));
+                self.case("slowed");
+                conn.rate[direction.index()].set(Some(*bytes_per_second));
             }
             Act::Release { direction } => conn.hold(*direction, now, None),
             Act::Order { side, step } => {

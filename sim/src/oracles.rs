@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::conn::{Conn, Side};
 use crate::net::Dial;
+use crate::plan::Scenario;
+use crate::sometimes;
 use crate::traffic::Close;
 use crate::world::World;
 
@@ -20,6 +22,7 @@ pub fn look(world: &World) {
             continue;
         }
         deadlocked(world, conn);
+        stalled(world, conn);
         match conn.dropped.each_ref().map(std::cell::Cell::get) {
             [Some(_), Some(_)] => {
                 conn.settled.set(true);
@@ -65,12 +68,10 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Neither end takes what the other sends, though neither has a reason to wait: they wait for each other.
 fn deadlocked(world: &World, conn: &Conn) {
-    let slow = conn
-        .client
-        .get()
-        .and_then(|client| world.plan.clients.get(client))
-        .is_none_or(|of| of.handle_ms > 0);
-    if slow || conn.disturbed.get() || !conn.live() {
+    if conn.client.get().is_none_or(|client| world.plan.is_slow(client))
+        || conn.disturbed.get()
+        || !conn.live()
+    {
         return;
     }
     let now = world.net.now();
@@ -85,6 +86,18 @@ fn deadlocked(world: &World, conn: &Conn) {
         );
     }
 }
+
+/// The server gives up whoever takes nothing.
+fn stalled(world: &World, conn: &Conn) {
+    let blocked = conn.blocked_longest(Side::Server);
+    if conn.opened[1].get().is_some() && blocked > WRITE_STALL_TIMEOUT + SLACK {
+        conn.settled.set(true);
+        let text = format!("#{}: the server's socket took nothing for {blocked:?}", conn.id);
+        world.net.violate("W10", text);
+    }
+}
+
+const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A full window in both directions for so long is a deadlock; chaos and slow links explain far less.
 const DEADLOCK: Duration = Duration::from_secs(2);
@@ -105,11 +118,7 @@ fn ended(world: &World, conn: &Conn) {
     }
     // Established when the client has begun to use it: until then it may give up without a word.
     let upgraded = conn.upgraded.get() && conn.used.get();
-    let slow = conn
-        .client
-        .get()
-        .and_then(|client| world.plan.clients.get(client))
-        .is_some_and(|of| of.handle_ms > 0);
+    let slow = conn.client.get().is_some_and(|client| world.plan.is_slow(client));
     // A Close cannot pass a peer that takes nothing; whoever was slow by plan may be left without one.
     let undisturbed = !conn.disturbed.get() && conn.full_longest() < FULL_EXCUSES;
     if let Some(side) = conn
@@ -125,6 +134,22 @@ fn ended(world: &World, conn: &Conn) {
             ),
         );
     }
+    if world.plan.scenario == Scenario::SlowConsumer && upgraded && !slow && !net.is_ending() {
+        net.violate(
+            "W12",
+            format!("#{}: a neighbour of slow readers lost its connection", conn.id),
+        );
+    }
+    let broken = conn
+        .traffic(Side::Server.sends())
+        .close
+        .as_ref()
+        .is_some_and(|close| close.code == 1008);
+    sometimes!(
+        net,
+        "slow-broken",
+        slow && (broken || conn.reset_by_drop.get() == Some(Side::Server))
+    );
     let sent = conn.closes_sent();
     if undisturbed && upgraded && !slow && sent.contains(&false) {
         let text = format!(

@@ -3,6 +3,8 @@
 //! Swarm testing: each class of faults is on or off for a seed, and every number is drawn. A run in which everything
 //! happens at once reaches fewer states than many runs in which some things do.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::chaos::ChaosPlan;
@@ -10,6 +12,8 @@ use crate::conn::{Cut, Side};
 use crate::moment::{Act, Fuse, Moment, Rule};
 use crate::net::NetPlan;
 use crate::rng::Rng;
+
+mod slow;
 
 /// A named family of plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -31,11 +35,13 @@ pub enum Scenario {
     Oversize,
     /// Pings while a large message is under way to a slow reader.
     PingStarvation,
+    /// Subscribers that read slowly or not at all, beside others.
+    SlowConsumer,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Smoke,
         Self::Partition,
         Self::FinRace,
@@ -44,6 +50,7 @@ impl Scenario {
         Self::ZeroWindow,
         Self::Oversize,
         Self::PingStarvation,
+        Self::SlowConsumer,
     ];
 
     /// Its name on the command line.
@@ -58,6 +65,7 @@ impl Scenario {
             Self::ZeroWindow => "zero-window",
             Self::Oversize => "oversize",
             Self::PingStarvation => "ping-starvation",
+            Self::SlowConsumer => "slow-consumer",
         }
     }
 
@@ -75,6 +83,9 @@ impl Scenario {
             }
             Self::Oversize => "messages, frames and floods over a limit, from peers that go on sending",
             Self::PingStarvation => "pings both ways while large messages crawl to slow readers",
+            Self::SlowConsumer => {
+                "subscribers of a whole server that read slowly or not at all, beside punctual ones"
+            }
         }
     }
 }
@@ -283,9 +294,32 @@ pub enum FaultKind {
 }
 
 impl Plan {
+    /// How late a message may be given to this client, where it has slow neighbours and is not one itself.
+    #[must_use]
+    pub fn late_max(&self, client: usize) -> Option<Duration> {
+        let punctual = self.scenario == Scenario::SlowConsumer && !self.is_slow(client);
+        punctual.then_some(slow::LATE_MAX)
+    }
+
+    /// Whether a client handles or reads slowly by plan.
+    #[must_use]
+    pub fn is_slow(&self, client: usize) -> bool {
+        let handles_slowly = self.clients.get(client).is_some_and(|of| of.handle_ms > 0);
+        let reads_slowly = || {
+            self.net
+                .fuses
+                .iter()
+                .any(|fuse| fuse.client == client && matches!(fuse.rule.then, Act::Rate { .. }))
+        };
+        handles_slowly || reads_slowly()
+    }
+
     /// Draws the plan of a seed.
     #[must_use]
     pub fn draw(scenario: Scenario, seed: u64) -> Self {
+        if scenario == Scenario::SlowConsumer {
+            return slow::draw(seed);
+        }
         let mut rng = Rng::derive(seed, scenario.name(), 0);
         let rng = &mut rng;
         let heal_ms = rng.within(4_000..=14_000);

@@ -60,14 +60,12 @@ impl Process {
         let consumer = (plan.start != Start::None).then(|| {
             let name = format!("client {client}, process {number}");
             let (net, model) = (Rc::clone(&world.net), Rc::clone(&world.model));
-            Consumer::new(
-                net,
-                model,
-                name,
-                &plan.stream,
-                stored,
-                plan.start == Start::Oldest,
-            )
+            let oldest = plan.start == Start::Oldest;
+            let consumer = Consumer::new(net, model, name, &plan.stream, stored, oldest);
+            match world.plan.late_max(client) {
+                Some(late_max) => consumer.punctual(late_max),
+                None => consumer,
+            }
         });
         Rc::new(Self {
             client,

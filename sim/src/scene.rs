@@ -20,7 +20,9 @@ impl Scene {
     #[must_use]
     pub fn draw(scenario: Scenario, seed: u64) -> Self {
         match scenario {
-            Scenario::Smoke | Scenario::Partition => Self::Streams(Box::new(Plan::draw(scenario, seed))),
+            Scenario::Smoke | Scenario::Partition | Scenario::SlowConsumer => {
+                Self::Streams(Box::new(Plan::draw(scenario, seed)))
+            }
             Scenario::FinRace
             | Scenario::HalfClose
             | Scenario::HalfOpen

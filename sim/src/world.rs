@@ -170,6 +170,7 @@ impl Run {
             rivals.check_at_rest();
         }
         self.world.net.note("-", "at rest".to_owned());
+        self.world.net.is_to_end();
         if self.world.plan.stop_first {
             // Clients see 1001 and dial in vain, until they are told to close.
             self.server.stop();
