@@ -102,13 +102,19 @@ impl Connection {
     /// [`poll_end`](Self::poll_end) gives the reason when the connection is over. Input that comes after that is discarded too.
     #[inline]
     pub fn handle_input<'b>(&mut self, now: Instant, input: &mut Input<'b>) -> Option<Event<'b>> {
-        if !self.closing.ignores_input() && self.receiver.take_byte(&self.config, input) {
+        if self.receiver.take_byte(input) {
+            debug_assert!(
+                !self.closing.ignores_input(),
+                "an open message is given up with the connection"
+            );
             self.keepalive.heard(now);
             return None;
         }
         self.take_input(now, input)
     }
 
+    /// Apart, so that the short way before it needs none of its registers.
+    #[inline(never)]
     fn take_input<'b>(&mut self, now: Instant, input: &mut Input<'b>) -> Option<Event<'b>> {
         if self.closing.ignores_input() {
             input.take(u64::MAX);
@@ -174,6 +180,7 @@ impl Connection {
     /// The transport failed: the connection is over at once (RFC 6455 §7.2.1).
     pub fn handle_io_error(&mut self, kind: std::io::ErrorKind) {
         self.closing.handle_io_error(kind);
+        self.receiver.discard();
     }
 
     /// The transport took the first `bytes` bytes of what [`poll_transmit`](Self::poll_transmit) gave.
@@ -234,10 +241,12 @@ impl Connection {
         }
         if self.stall_deadline().is_some_and(|at| now >= at) {
             self.closing.finish(Cause::WriteStalled);
+            self.receiver.discard();
             return;
         }
         if self.closing.deadline().is_some_and(|at| now >= at) {
             self.closing.handle_deadline();
+            self.receiver.discard();
             return;
         }
         if self.closing.is_open() {
@@ -443,6 +452,7 @@ impl Connection {
     /// Ends the connection at once, without a closing handshake.
     pub fn abort(&mut self) {
         self.closing.finish(Cause::Aborted);
+        self.receiver.discard();
     }
 
     /// How many bytes a producer may add before it should wait for the transport: 0 when the send window is full or nothing

@@ -185,28 +185,25 @@ impl Receiver {
     /// Takes an input of one byte that stands inside the open message's frame and is legal, and says whether it did. Else nothing has
     /// changed: [`next`](Self::next) then says what it is. A peer that drips pays for a call per byte; this is the short way.
     #[inline]
-    pub(crate) fn take_byte(&mut self, config: &Config, input: &mut Input<'_>) -> bool {
+    pub(crate) fn take_byte(&mut self, input: &mut Input<'_>) -> bool {
         let (&[byte], Stage::Payload(frame), Some(message)) =
             (input.rest(), &mut self.stage, &mut self.message)
         else {
             return false;
         };
         let inside = frame.taken + 1 < frame.len && !frame.opcode.is_control();
-        // Where the buffer must grow, the general way does it: what calls nothing saves no registers.
+        // Where the buffer must grow the general way does it, and where parts are handed on: then there is none.
         let has_room = message.assembled.len() < message.assembled.capacity();
-        if !inside || !has_room || config.delivery != Delivery::Messages {
+        if !inside || !has_room {
             return false;
         }
         let mut unmasked = [byte];
         if let Some(key) = frame.mask {
             unmasked[0] ^= key.bytes()[(frame.taken % 4) as usize];
         }
-        if message.kind == MessageKind::Text {
-            let before = message.utf8;
-            if message.utf8.push(&unmasked).is_err() {
-                message.utf8 = before;
-                return false;
-            }
+        // A byte that is refused leaves the validator as it was, to refuse it again.
+        if message.kind == MessageKind::Text && message.utf8.push(&unmasked).is_err() {
+            return false;
         }
         frame.taken += 1;
         message.assembled.put_slice(&unmasked);

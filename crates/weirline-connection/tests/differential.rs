@@ -255,7 +255,8 @@ proptest! {
                 (Verdict::Refused, Verdict::Open | Verdict::Closed(_)) => prop_assert!(may_be_stricter(&end), "{:?}", end),
                 (ours, theirs) => {
                     prop_assert_eq!(ours, theirs, "{:x?}: {:?}", wire, end);
-                    prop_assert_eq!(&seen, &their_seen);
+                    // Ours may have refused sooner: a length that is not minimal, and then what theirs refuses too.
+                    prop_assert!(ours == Verdict::Refused || seen == their_seen);
                 }
             }
         }

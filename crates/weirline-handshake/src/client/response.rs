@@ -111,6 +111,7 @@ impl ResponseReader {
         self.take_input(input)
     }
 
+    #[inline(never)]
     fn take_input(&mut self, input: &[u8]) -> Result<ResponseProgress, HandshakeError> {
         let mut at = 0;
         loop {

@@ -55,6 +55,7 @@ impl RequestReader {
         self.take_input(input)
     }
 
+    #[inline(never)]
     fn take_input(&mut self, input: &[u8]) -> Result<Progress, Rejection> {
         let reader = self.head.as_mut().expect("the reader serves one request");
         let head = match reader.handle_input(input) {
