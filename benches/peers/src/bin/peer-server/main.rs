@@ -12,7 +12,9 @@ mod weirline;
 use std::future::Future;
 use std::net::Ipv4Addr;
 
+use bytes::BytesMut;
 use clap::{Parser, ValueEnum};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -47,6 +49,19 @@ enum Library {
     SockudoWs,
 }
 
+impl Library {
+    /// As in their own examples: `#[tokio::main]` starts a timer, and the runtimes of the echo servers of fastwebsockets and
+    /// tokio-websockets have none. The floor is what is left without anything.
+    fn has_timer(self) -> bool {
+        match self {
+            Self::Weirline | Self::TokioTungstenite | Self::TokioTungstenite4k | Self::SockudoWs => true,
+            Self::Floor | Self::TokioWebsockets | Self::TokioWebsocketsBatched | Self::Fastwebsockets => {
+                false
+            }
+        }
+    }
+}
+
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// A handshake, and the task of the connection that comes of it.
@@ -60,9 +75,11 @@ fn main() -> Result {
         rustix::thread::sched_setaffinity(None, &cores)?;
     }
     rlimit::increase_nofile_limit(u64::MAX)?;
-    // With a timer, as all their examples are: `#[tokio::main]` starts one.
     let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_io().enable_time();
+    runtime.enable_io();
+    if cli.library.has_timer() {
+        runtime.enable_time();
+    }
     runtime.build()?.block_on(serve(cli))
 }
 
@@ -109,12 +126,21 @@ where
     tokio::spawn(future)
 }
 
-/// The handshake of the libraries that leave it to somebody else. It is not measured.
-async fn shake_hands(stream: TcpStream) -> Result<TcpStream> {
-    let settings = weirline_tokio::AcceptSettings::default();
-    let accepted = weirline_tokio::accept(stream, &settings, |request| Ok(request.accept())).await?;
-    if !accepted.residue.is_empty() {
-        return Err("the load waits for the answer before it sends".into());
+/// The handshake of the libraries that leave it to somebody else; it is not measured. It needs no timer, since some of their
+/// runtimes have none.
+async fn shake_hands(mut stream: TcpStream) -> Result<TcpStream> {
+    use sockudo_ws::handshake::{build_response, generate_accept_key, parse_request};
+    let mut head = BytesMut::with_capacity(HEAD_BYTES);
+    loop {
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err("the load left in the middle of its request".into());
+        }
+        if let Some((request, _)) = parse_request(&head)? {
+            let answer = build_response(&generate_accept_key(request.key), None, None);
+            stream.write_all(&answer).await?;
+            return Ok(stream);
+        }
     }
-    Ok(accepted.stream)
 }
+
+const HEAD_BYTES: usize = 2048;
