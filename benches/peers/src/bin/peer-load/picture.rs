@@ -52,14 +52,14 @@ pub(crate) fn draw(report: &Report) -> String {
     y = figures(
         &mut svg,
         report,
-        "Instructions per message outside the kernel, 16 B × 16",
+        "Instructions per message outside the kernel, 16 B × 16 (log scale)",
         &report.instructions,
         y,
     );
     figures(
         &mut svg,
         report,
-        "Bytes of server memory per idle connection",
+        "Bytes of server memory per idle connection (log scale)",
         &report.idle_bytes,
         y,
     );
