@@ -12,14 +12,17 @@ pub(super) fn pair(rng: &mut Rng) -> Pair {
         60..80 => Some(Side::Client),
         _ => Some(Side::Server),
     };
-    let ends = Side::BOTH.map(|of| {
+    let mut ends = Side::BOTH.map(|of| {
         if by_hand == Some(of) {
             hand(rng, of)
         } else {
             application(rng, of)
         }
     });
-    let rules = (0..rng.within(0..=4)).map(|_| rule(rng)).collect();
+    let mut rules: Vec<Rule> = (0..rng.within(0..=4)).map(|_| rule(rng)).collect();
+    if rng.percent(10) {
+        give_up_a_send(rng, &mut ends, &mut rules);
+    }
     Pair {
         start_ms: rng.within(0..=300),
         ends,
@@ -27,6 +30,27 @@ pub(super) fn pair(rng: &mut Rng) -> Pair {
         rates: [None, None],
         end_ms: rng.within(400..=900),
     }
+}
+
+/// An application that says more than its window takes, and drops its handles while a send waits.
+fn give_up_a_send(rng: &mut Rng, ends: &mut [End; 2], rules: &mut Vec<Rule>) {
+    let of = side(rng);
+    let End::Shipped(talker) = &mut ends[of.index()] else {
+        return;
+    };
+    talker.settings.window_bytes = 1_024;
+    talker.settings.queue_bytes = 4_096;
+    let (count, bytes) = (rng.within(10..=30), rng.within(2_000..=20_000));
+    talker.steps.insert(0, Step::Send { count, bytes });
+    let nth = rng.within(1..=4);
+    rules.push(Rule {
+        when: Moment::sent(of, "DATA", nth),
+        after_ms: rng.within(0..=5),
+        then: Act::Order {
+            side: of,
+            step: Step::DropHandles,
+        },
+    });
 }
 
 fn application(rng: &mut Rng, side: Side) -> End {
