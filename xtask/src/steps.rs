@@ -3,7 +3,7 @@
 
 use crate::process::Run;
 use crate::workspace::Workspace;
-use crate::{bench, browser, clients, conformance, fuzz, sim, tidy};
+use crate::{bench, browser, clients, conformance, fuzz, sim, spec, tidy};
 
 /// One thing that a change must pass.
 pub(crate) struct Step {
@@ -22,6 +22,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "tidy",
         what: "arrows, purity, sizes, documents",
         run: tidy::run,
+    },
+    Step {
+        name: "spec",
+        what: "each MUST of RFC 6455 has its place and its test",
+        run: spec::check,
     },
     Step {
         name: "clippy",

@@ -53,6 +53,25 @@ fn an_answer_with_a_list_of_extensions_is_refused() {
     answered("").expect("the standard's answer");
 }
 
+/// RFC 6455 §4.1, answer item 4: spaces around the value do not count, anything else does.
+#[test]
+fn spaces_around_the_accept_value_do_not_count() {
+    let check = |value: &str, expect: bool| {
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Accept:{value}\r\n\r\n"
+        );
+        assert_eq!(judged(&answer).is_ok(), expect, "{value:?}");
+    };
+    check("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", true);
+    check("  s3pPLMBiTxaQ9kYGzzhZRbK+xOo= ", true);
+    check(" \ts3pPLMBiTxaQ9kYGzzhZRbK+xOo=\t \t", true);
+    check(" s3pPLMBiTxaQ 9kYGzzhZRbK+xOo=", false);
+    check(" \"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\"", false);
+    check(" S3PPLMBITXAQ9KYGZZHZRBK+XOO=", false);
+    check("", false);
+}
+
 /// RFC 6455 §4.1 items 2 to 4 of the request: what the URL makes of the request line and of `Host`.
 #[test]
 fn the_request_names_the_resource_and_the_host() {
@@ -144,12 +163,15 @@ fn urls_outside_ascii_are_refused_and_their_converted_forms_taken() {
 
 /// What a client says to the standard's answer with `more` fields.
 fn answered(more: &str) -> Result<(), HandshakeError> {
-    let url = WsUrl::parse("ws://server.example/chat").expect("valid");
-    let request = ClientRequest::new(&url, *b"the sample nonce");
-    let answer = format!(
+    judged(&format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n{more}\r\n"
-    );
+    ))
+}
+
+fn judged(answer: &str) -> Result<(), HandshakeError> {
+    let url = WsUrl::parse("ws://server.example/chat").expect("valid");
+    let request = ClientRequest::new(&url, *b"the sample nonce");
     let mut reader = ResponseReader::new(HeadLimits::default(), &request);
     match reader.handle_input(answer.as_bytes())? {
         ResponseProgress::Done { consumed, .. } => {

@@ -147,6 +147,15 @@ fn evidence(row: &Row, files: &Files) -> Vec<Finding> {
             findings.push(finding(row.line, format!("{}: there is no {place}", row.id)));
         }
     }
+    let cited = |place: &Link| {
+        exists(place, files, |text, name| {
+            source::cites(text, name, row.section())
+        })
+    };
+    if row.none.is_none() && !row.places.iter().any(cited) {
+        let message = format!("{}: none of its places cites §{}", row.id, row.section());
+        findings.push(finding(row.line, message));
+    }
     for test in &row.tests {
         if !exists(test, files, |text, name| source::test(text, name).is_some()) {
             findings.push(finding(row.line, format!("{}: there is no test {test}", row.id)));
@@ -237,7 +246,8 @@ mod tests {
     use super::super::data::{Absence, Kind, Section};
     use super::*;
 
-    const SOURCE: &str = "fn keeps() {\n    check();\n}\n\nfn other() {\n    check2();\n}\n";
+    const SOURCE: &str =
+        "/// RFC 6455 §5.1.\nfn keeps() {\n    check();\n}\n\nfn other() {\n    check2();\n}\n";
     const TESTS: &str = "#[test]\nfn proves() {}\n\n#[test]\nfn proves_more() {}\n";
 
     fn link(file: &str, symbol: &str) -> Link {
@@ -312,6 +322,7 @@ mod tests {
         check(|row| row.who = " ".into(), "binds nobody");
         check(|row| row.places.clear(), "no place keeps it");
         check(|row| row.tests.clear(), "no test proves it");
+        check(|row| row.id = "5.2-1".into(), "none of its places cites §5.2");
         check(
             |row| row.places[0].symbol = "gone".into(),
             "there is no a.rs: gone",
@@ -348,7 +359,7 @@ mod tests {
         check(|row| row.mutants[0].find = "gone".into(), "does not have");
         check(
             |row| row.mutants[0].find = "    check2();\n".into(),
-            "line 6 of a.rs is in none",
+            "line 7 of a.rs is in none",
         );
         check(
             |row| row.mutants[0].with = row.mutants[0].find.clone(),

@@ -171,8 +171,8 @@ whoever writes an extension), it is about a feature that is not there, or it is 
 having; no sum counts them.
 
 This page is written by `cargo xtask spec --write` from `rfc6455.toml` and `rfc6455.mutants.toml`. `cargo xtask spec`, a step of
-`cargo xtask test`, fails when a row is missing, when a place or a test is not there, or when this page is not what the list
-says.
+`cargo xtask test`, fails when a row is missing, when a place or a test is not there, when no place cites the section, or when this page is not
+what the list says.
 
 ";
 

@@ -20,6 +20,31 @@ pub(crate) fn item(text: &str, symbol: &str) -> Option<Range<usize>> {
     }
 }
 
+/// Whether a symbol cites a section of the RFC: in its own lines, in the comments above them, or at the head of its file.
+pub(crate) fn cites(text: &str, symbol: &str, section: &str) -> bool {
+    let lines: Vec<&str> = text.lines().collect();
+    let Some(item) = item(text, symbol) else {
+        return false;
+    };
+    let above = lines[..item.start].iter().rev();
+    let above = above.take_while(|line| line.trim_start().starts_with(['/', '#', ')']));
+    let head = lines.iter().take_while(|line| line.starts_with("//!"));
+    let mut all = above.chain(&lines[item.clone()]).chain(head);
+    let cited = format!("§{section}");
+    all.any(|line| {
+        let mut found = line
+            .match_indices(&cited)
+            .map(|(at, _)| &line[at + cited.len()..]);
+        // `§5.1` is not cited by `§5.11` or `§5.1.1`, but by the end of a sentence.
+        found.any(|rest| {
+            let mut rest = rest.chars();
+            let next = rest.next().unwrap_or(' ');
+            let goes_on = next == '.' && rest.next().is_some_and(|c| c.is_ascii_digit());
+            !goes_on && !next.is_ascii_digit()
+        })
+    })
+}
+
 /// The line (from 0) of a test function.
 pub(crate) fn test(text: &str, name: &str) -> Option<usize> {
     let lines: Vec<&str> = text.lines().collect();
@@ -151,6 +176,33 @@ mod tests {
         check("other", None);
         check("helper", None);
         check("it_reads", None);
+    }
+
+    #[test]
+    fn a_citation_is_found_where_it_belongs() {
+        let source = "\
+//! The reader (RFC 6455 §9).
+
+/// Reads (RFC 6455 §5.1.1, §5.11).
+#[inline]
+fn read() {
+    // RFC 6455 §7.
+    other();
+}
+
+/// §4.1: not its own.
+fn other() {}
+";
+        let check = |section: &str, expect: bool| {
+            assert_eq!(cites(source, "read", section), expect, "{section}");
+        };
+        for section in ["9", "5.1.1", "5.11", "7"] {
+            check(section, true);
+        }
+        for section in ["5.1", "5", "4.1", "7.1", "1"] {
+            check(section, false);
+        }
+        assert!(!cites(source, "absent", "9"));
     }
 
     #[test]

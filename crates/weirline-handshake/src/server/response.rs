@@ -60,7 +60,7 @@ impl UpgradeResponse {
     }
 
     /// Adds a header (R4), for example the guide's `X-Connection-Validated`. Those of the handshake stand there once (RFC 6455
-    /// §11.3.2 to §11.3.4).
+    /// §11.3.2, §11.3.3, §11.3.4).
     ///
     /// # Errors
     /// [`ResponseError::ReservedHeader`] for `Upgrade`, `Connection`, `Sec-WebSocket-*` and message framing.
@@ -89,8 +89,8 @@ impl UpgradeResponse {
         self.chosen.as_ref()
     }
 
-    /// The bytes of the answer (RFC 6455 §4.2.2 item 5), which names no extension (RFC 6455 §9). Frames may follow them at once,
-    /// in the same write.
+    /// The bytes of the answer (RFC 6455 §4.2.2 item 5), which names no extension (§9), and has each field once (§11.3.3,
+    /// §11.3.4). Frames may follow them at once, in the same write.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(256);
