@@ -36,6 +36,12 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Scenario::Smoke)]
         scenario: Scenario,
     },
+    /// Runs the closing cases over the simulated network and over loopback sockets; differences must be known
+    Conform {
+        /// Print what both ends of each case saw
+        #[arg(long)]
+        all: bool,
+    },
     /// Runs each seed twice and compares the traces
     CheckDeterminism {
         /// Seeds per scenario
@@ -126,6 +132,7 @@ impl Cli {
                 );
                 0
             }
+            Some(Command::Conform { all }) => conform(all),
             Some(Command::CheckDeterminism {
                 seeds,
                 seed_start,
@@ -235,6 +242,22 @@ fn check_determinism(seeds: u64, start: u64, scenario: Option<Scenario>, jobs: u
         0
     } else {
         3
+    }
+}
+
+fn conform(all: bool) -> u8 {
+    match crate::conform::run(all) {
+        Ok(outcome) => {
+            print!("{}", outcome.text);
+            for violation in &outcome.violations {
+                println!("violation: {violation}");
+            }
+            u8::from(outcome.unexplained > 0 || !outcome.violations.is_empty())
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            5
+        }
     }
 }
 

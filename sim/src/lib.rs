@@ -5,6 +5,7 @@ pub mod batch;
 pub mod cases;
 pub mod chaos;
 pub mod cli;
+pub mod conform;
 pub mod conn;
 pub mod consumer;
 pub mod disk;

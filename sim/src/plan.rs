@@ -322,6 +322,9 @@ impl Plan {
         }
         let mut rng = Rng::derive(seed, scenario.name(), 0);
         let rng = &mut rng;
+        if scenario == Scenario::HalfClose {
+            return Self::draw_half_close(rng, seed);
+        }
         let heal_ms = rng.within(4_000..=14_000);
         let clients = draw_clients(rng, heal_ms);
         let rivals = rng.percent(40).then(|| draw_rivals(rng, heal_ms));
@@ -364,6 +367,44 @@ impl Plan {
             }),
             stop_first: rng.percent(30),
             faults,
+            heal_ms,
+            rest_ms: 120_000,
+        }
+    }
+}
+
+impl Plan {
+    /// Peers by hand that half-close, one after the other, on a server that nothing else disturbs.
+    fn draw_half_close(rng: &mut Rng, seed: u64) -> Self {
+        let heal_ms = rng.within(3_000..=6_000);
+        let mut clients = draw_clients(rng, heal_ms);
+        clients.truncate(2);
+        for client in &mut clients {
+            client.publish.bytes_max = client.publish.bytes_max.min(5_000);
+            client.start_ms = 0;
+        }
+        let net = draw_net(rng, Vec::new());
+        Self {
+            scenario: Scenario::HalfClose,
+            seed,
+            server: ServerPlan {
+                retention_messages: 1_000_000,
+                ..draw_server(rng, &clients)
+            },
+            net: NetPlan {
+                window_bytes: net.window_bytes.max(2_048),
+                ..net
+            },
+            clients,
+            rivals: None,
+            scripts: Some(ScriptsPlan {
+                stream: "weir".to_owned(),
+                conversations: rng.within(10..=40),
+                pause_ms_max: rng.magnitude(10..=200),
+                read_bytes_max: rng.magnitude(1..=20_000),
+            }),
+            stop_first: rng.percent(30),
+            faults: Vec::new(),
             heal_ms,
             rest_ms: 120_000,
         }

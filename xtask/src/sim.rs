@@ -18,6 +18,9 @@ const HARNESS_FAILED: u8 = 5;
 /// Seeds per scenario in `cargo xtask test`: enough to meet every case that a run must meet, few enough to wait for.
 const SHORT_SEEDS: &str = "100";
 
+/// The closing cases take a second or two, most of it in timers.
+const CONFORM_LIMIT: Duration = Duration::from_secs(120);
+
 /// A simulator that hangs must not hang everything.
 const SHORT_LIMIT: Duration = Duration::from_secs(900);
 
@@ -44,9 +47,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> ExitCode {
 pub(crate) fn short(workspace: &Workspace) -> Result<(), String> {
     println!("$ cargo xtask sim run --seeds {SHORT_SEEDS}");
     let program = build(workspace.root(), &target(workspace), true)?;
-    Run::new(program, workspace.root())
+    Run::new(&program, workspace.root())
         .args(["run", "--seeds", SHORT_SEEDS])
-        .check_within(SHORT_LIMIT)
+        .check_within(SHORT_LIMIT)?;
+    println!("$ cargo xtask sim conform");
+    Run::new(&program, workspace.root())
+        .args(["conform"])
+        .check_within(CONFORM_LIMIT)
 }
 
 /// A target directory of its own: the flag would rebuild everything in the shared one, back and forth.

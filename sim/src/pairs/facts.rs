@@ -113,7 +113,7 @@ impl<'w> Facts<'w> {
 
     /// How far apart two things may be that happen at once on this connection.
     pub(super) fn tolerance(&self) -> Duration {
-        TOLERANCE + self.conn.held_total.get()
+        TOLERANCE + self.conn.held_total.get() + self.world.slack.get()
     }
 
     /// The connection was failed by this end: from then on nothing that comes is looked at.

@@ -113,6 +113,8 @@ pub struct RawEnd {
     pub reading: Option<Result<(), io::ErrorKind>>,
     /// It left, or reset the connection.
     pub left: Option<Duration>,
+    /// The error that waited on its socket when it left.
+    pub socket_error: Option<io::ErrorKind>,
     /// Its writing failed.
     pub write_error: Option<io::ErrorKind>,
     /// When its pings were answered, and how long that took.

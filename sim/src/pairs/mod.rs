@@ -16,10 +16,12 @@ mod world;
 pub use draw::draw;
 pub use log::{Context, Deeds, EndLog, Ended, RawEnd};
 pub use message::{Sequence, is_text, parse, payload};
+pub(crate) use oracle::at_end;
 pub use plan::{End, Frame, Pace, Pair, PairsPlan, Raw, Settings, Shipped, Step, longest_sent};
 pub use raw::run_raw;
 pub use shipped::run_shipped;
 pub use world::run;
+pub(crate) use world::{PairsWorld, accepted, dialled, run_to_end};
 
 use std::io;
 use std::rc::Rc;

@@ -41,7 +41,7 @@ pub(super) fn follow(world: &Rc<PairsWorld>) {
 }
 
 /// Looks once, when all connections are over.
-pub(super) fn at_end(world: &PairsWorld) {
+pub(crate) fn at_end(world: &PairsWorld) {
     for (number, state) in world.states.iter().enumerate() {
         let conn = state.conn.borrow();
         let Some(conn) = conn.as_ref() else { continue };

@@ -18,7 +18,7 @@ use crate::wire::{Scanner, Seen};
 /// Runs a peer by hand on a stream whose handshake is done, until it has left.
 pub async fn run_raw<S: Wire>(stream: S, residue: Bytes, plan: &Raw, context: Context) {
     let steps = plan.steps.iter().cloned().collect();
-    let leave = tokio::time::sleep(Duration::from_millis(context.end_ms + STAY_MS));
+    let time_up = tokio::time::sleep(Duration::from_millis(context.end_ms + STAY_MS));
     context.log.deeds.borrow_mut().was_slow = plan.pace != Pace::Full;
     let mut peer = Peer {
         stream: Some(stream),
@@ -28,7 +28,7 @@ pub async fn run_raw<S: Wire>(stream: S, residue: Bytes, plan: &Raw, context: Co
         steps,
         waiting: None,
         resting: None,
-        leave: Box::pin(leave),
+        time_up: Box::pin(time_up),
         ordered: None,
         out: BytesMut::new(),
         close_sent: false,
@@ -73,7 +73,7 @@ struct Peer<S> {
     waiting: Option<Wait>,
     /// Until the next read.
     resting: Option<Wait>,
-    leave: Wait,
+    time_up: Wait,
     /// Wakes when a rule orders something.
     ordered: Option<Wait>,
     out: BytesMut,
@@ -91,8 +91,8 @@ impl<S: Wire> Peer<S> {
     /// Does what can be done; ready when it has left.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            if self.leave.as_mut().poll(cx).is_ready() {
-                self.stream = None;
+            if self.time_up.as_mut().poll(cx).is_ready() {
+                self.leave();
             }
             let mut progress = self.obey(cx);
             progress |= self.step(cx);
@@ -103,12 +103,18 @@ impl<S: Wire> Peer<S> {
             }
             let idle = self.steps.is_empty() && self.waiting.is_none() && self.out.is_empty();
             if idle && self.read_done && (self.fin_done || self.failed()) {
-                self.stream = None;
+                self.leave();
                 return Poll::Ready(());
             }
             if !progress {
                 return Poll::Pending;
             }
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.context.log.raw.borrow_mut().socket_error = stream.error();
         }
     }
 
@@ -198,7 +204,7 @@ impl<S: Wire> Peer<S> {
                     stream.reset(*drain);
                 }
             }
-            Step::Quit => self.stream = None,
+            Step::Quit => self.leave(),
             // What only an application does.
             _ => {}
         }

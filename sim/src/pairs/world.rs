@@ -1,6 +1,6 @@
 //! The world of a plan with connections that have no server around them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::run::{Report, Verdict};
 use crate::scripts::SCRIPT_PROCESS;
 use crate::server::entropy;
-use crate::socket::{SimConnector, SimListener, Socket};
+use crate::socket::{SimConnector, SimListener};
 use crate::trace::Keep;
 use crate::world::{PORT, SERVER, client_host};
 
@@ -23,6 +23,8 @@ pub(crate) struct PairsWorld {
     pub(crate) plan: PairsPlan,
     pub(crate) net: Rc<Net>,
     pub(crate) states: Vec<State>,
+    /// What else may make an end late: nothing in a simulated world.
+    pub(crate) slack: Cell<Duration>,
 }
 
 /// What is known of one connection.
@@ -50,16 +52,8 @@ impl State {
 /// Runs a plan to its end. The calling thread must be pinned.
 #[must_use]
 pub fn run(plan: PairsPlan, keep: Keep) -> Report {
-    let net = Net::new(plan.seed, plan.net.clone(), keep);
-    let states = plan.pairs.iter().map(|_| State::default()).collect();
-    let world = Rc::new(PairsWorld { plan, net, states });
-    oracle::follow(&world);
-    let mut sim = build(&world);
-    if let Err(error) = go(&world, &mut sim) {
-        world.net.violate("panic", error);
-    }
-    let simulated = sim.elapsed();
-    drop(sim);
+    let world = PairsWorld::new(plan, keep);
+    let simulated = run_to_end(&world);
     let verdict = if !world.net.broken() {
         Verdict::Good
     } else if world.net.violations()[0].invariant == "liveness" {
@@ -68,6 +62,15 @@ pub fn run(plan: PairsPlan, keep: Keep) -> Report {
         Verdict::Broken
     };
     Report::of(&world.net, verdict, simulated)
+}
+
+/// Runs a world to its end; the simulated time.
+pub(crate) fn run_to_end(world: &Rc<PairsWorld>) -> Duration {
+    let mut sim = build(world);
+    if let Err(error) = go(world, &mut sim) {
+        world.net.violate("panic", error);
+    }
+    sim.elapsed()
 }
 
 fn build(world: &Rc<PairsWorld>) -> turmoil::Sim<'static> {
@@ -102,7 +105,7 @@ fn go(world: &Rc<PairsWorld>, sim: &mut turmoil::Sim<'_>) -> Result<(), String> 
             continue;
         }
         next_look = sim.elapsed() + LOOK_EVERY;
-        if world.states.iter().all(State::is_done) {
+        if world.is_done() {
             oracle::at_end(world);
             return Ok(());
         }
@@ -124,46 +127,50 @@ async fn serve(world: Rc<PairsWorld>) -> turmoil::Result {
     loop {
         let (socket, _) = listener.accept().await?;
         let world = Rc::clone(&world);
-        tokio::task::spawn_local(async move {
-            let conn = Rc::clone(socket.conn());
-            let mut number = None;
-            let settings = AcceptSettings::default();
-            let accepted = accept(socket, &settings, |request| {
-                number = request
-                    .path()
-                    .strip_prefix("/pair/")
-                    .and_then(|number| number.parse().ok());
-                Ok(request.accept())
-            });
-            let accepted = accepted.await;
-            if let (Ok(accepted), Some(number)) = (accepted, number) {
-                let context = world.context(number, Side::Server, &conn);
-                let end = world.plan.pairs[number].end(Side::Server);
-                run_end(accepted.stream, accepted.residue, end, context).await;
-            }
-        });
+        let conn = Rc::clone(socket.conn());
+        tokio::task::spawn_local(async move { accepted(&world, socket, &conn).await });
     }
 }
 
 async fn dial(world: &PairsWorld, number: usize) {
-    let pair = &world.plan.pairs[number];
-    tokio::time::sleep(Duration::from_millis(pair.start_ms)).await;
-    if let Some((socket, conn)) = world.open(pair, number).await {
-        let context = world.context(number, Side::Client, &conn);
-        let url = format!("ws://{SERVER}:{PORT}/pair/{number}");
-        let request = url
-            .parse()
-            .map(|url| ClientRequest::new(&url, context.entropy.array()));
-        let connected = match &request {
-            Ok(request) => connect(socket, request, HANDSHAKE).await.ok(),
-            Err(_) => None,
-        };
-        if let Some(connected) = connected {
-            let end = pair.end(Side::Client);
-            run_end(connected.stream, connected.residue, end, context).await;
-        }
+    tokio::time::sleep(Duration::from_millis(world.plan.pairs[number].start_ms)).await;
+    let connector = SimConnector::new(Rc::clone(&world.net), &client_host(0), 0, SCRIPT_PROCESS);
+    if let Ok(socket) = connector.connect(SERVER, PORT).await {
+        let conn = Rc::clone(socket.conn());
+        dialled(world, number, socket, &conn).await;
     }
     world.states[number].logs[0].done.set(Some(world.net.now()));
+}
+
+/// Runs the server's end on a socket that was accepted.
+pub(crate) async fn accepted<S: Wire>(world: &PairsWorld, socket: S, conn: &Rc<Conn>) {
+    let mut number = None;
+    let settings = AcceptSettings::default();
+    let accepted = accept(socket, &settings, |request| {
+        let path = request.path().strip_prefix("/pair/");
+        number = path.and_then(|number| number.parse().ok());
+        Ok(request.accept())
+    });
+    let accepted = accepted.await;
+    if let (Ok(accepted), Some(number)) = (accepted, number) {
+        let context = world.context(number, Side::Server, conn);
+        let end = world.plan.pairs[number].end(Side::Server);
+        run_end(accepted.stream, accepted.residue, end, context).await;
+    }
+}
+
+/// Runs the client's end of a connection on a socket that stands.
+pub(crate) async fn dialled<S: Wire>(world: &PairsWorld, number: usize, socket: S, conn: &Rc<Conn>) {
+    let pair = &world.plan.pairs[number];
+    world.equip(pair, number, conn);
+    let context = world.context(number, Side::Client, conn);
+    let url = format!("ws://{SERVER}:{PORT}/pair/{number}");
+    let Ok(url) = url.parse() else { return };
+    let request = ClientRequest::new(&url, context.entropy.array());
+    if let Ok(connected) = connect(socket, &request, HANDSHAKE).await {
+        let end = pair.end(Side::Client);
+        run_end(connected.stream, connected.residue, end, context).await;
+    }
 }
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -177,17 +184,33 @@ async fn run_end<S: Wire>(stream: S, residue: bytes::Bytes, end: &End, context: 
 }
 
 impl PairsWorld {
-    async fn open(&self, pair: &Pair, number: usize) -> Option<(Socket, Rc<Conn>)> {
-        let connector = SimConnector::new(Rc::clone(&self.net), &client_host(0), 0, SCRIPT_PROCESS);
-        let socket = connector.connect(SERVER, PORT).await.ok()?;
-        let conn = Rc::clone(socket.conn());
+    /// A world that has not begun.
+    pub(crate) fn new(plan: PairsPlan, keep: Keep) -> Rc<Self> {
+        let net = Net::new(plan.seed, plan.net.clone(), keep);
+        let states = plan.pairs.iter().map(|_| State::default()).collect();
+        let world = Rc::new(Self {
+            plan,
+            net,
+            states,
+            slack: Cell::default(),
+        });
+        oracle::follow(&world);
+        world
+    }
+
+    /// Gives a connection what is planned for it.
+    fn equip(&self, pair: &Pair, number: usize, conn: &Rc<Conn>) {
         conn.rules.borrow_mut().extend(pair.rules.iter().cloned());
         for side in Side::BOTH {
             conn.rate[side.receives().index()].set(pair.rates[side.receives().index()]);
             conn.rogue[side.index()].set(pair.raw(side).is_some_and(|raw| raw.rogue));
         }
-        self.states[number].conn.replace(Some(Rc::clone(&conn)));
-        Some((socket, conn))
+        self.states[number].conn.replace(Some(Rc::clone(conn)));
+    }
+
+    /// Whether all connections are over.
+    pub(crate) fn is_done(&self) -> bool {
+        self.states.iter().all(State::is_done)
     }
 
     fn context(&self, number: usize, side: Side, conn: &Rc<Conn>) -> Context {
