@@ -45,7 +45,7 @@ pub struct Driver<S, H, O = ()> {
     unread: BytesMut,
     timer: Option<Pin<Box<Sleep>>>,
     /// Why nothing can be written any more. What the peer said before is still read, then the connection is over.
-    write_error: Option<io::ErrorKind>,
+    write_error: Option<WriteError>,
     /// What the handler wants.
     reading: bool,
     /// The last message was answered at once: the next one waits for room in the send window. What a handler sends of its own
@@ -58,6 +58,22 @@ pub struct Driver<S, H, O = ()> {
     unflushed: bool,
 }
 
+#[derive(Clone, Copy)]
+struct WriteError {
+    kind: io::ErrorKind,
+    /// How many reads may still bring what the peer said before.
+    reads_left: u8,
+}
+
+impl WriteError {
+    fn new(kind: io::ErrorKind) -> Self {
+        Self {
+            kind,
+            reads_left: READS_AFTER_ERROR,
+        }
+    }
+}
+
 /// What one poll of the driver has done so far.
 struct Turn<'t, 'w> {
     task: &'t mut TaskContext<'w>,
@@ -66,6 +82,8 @@ struct Turn<'t, 'w> {
     /// The clock was read behind a round.
     looked: bool,
     reads: usize,
+    bytes_read: usize,
+    events: usize,
     bytes_written: usize,
     /// The stream has nothing to give and will wake us.
     read_pending: bool,
@@ -75,15 +93,29 @@ struct Turn<'t, 'w> {
 
 impl Turn<'_, '_> {
     fn budget_is_used_up(&self) -> bool {
-        self.reads >= READS_PER_TURN || self.bytes_written >= BYTES_WRITTEN_PER_TURN
+        self.input_is_used_up() || self.bytes_written >= BYTES_WRITTEN_PER_TURN
+    }
+
+    fn input_is_used_up(&self) -> bool {
+        self.reads >= READS_PER_TURN
+            || self.bytes_read >= BYTES_READ_PER_TURN
+            || self.events >= EVENTS_PER_TURN
     }
 }
 
-/// Reads in one turn: tokio's own budget would allow 128, which is 32 MiB of one connection before its neighbour's first.
+/// Reads in one turn, and bytes, at which no further read begins: tokio's own budget would allow 128 reads, which is 32 MiB of
+/// one connection before its neighbour's first.
 const READS_PER_TURN: usize = 4;
+const BYTES_READ_PER_TURN: usize = 256 << 10;
+
+/// Messages and control frames in one turn, beyond which the rest of a read must wait: one read may bring ten thousand.
+const EVENTS_PER_TURN: usize = 4096;
 
 /// Bytes written in one turn, at which no further write begins.
-const BYTES_WRITTEN_PER_TURN: usize = 2 << 20;
+const BYTES_WRITTEN_PER_TURN: usize = 256 << 10;
+
+/// Reads after a write has failed, 8 MiB of them: more than a socket holds, and not without end.
+const READS_AFTER_ERROR: u8 = 32;
 
 /// Rounds of work, read and write in one turn.
 const ROUNDS_PER_TURN: usize = 8;
@@ -137,6 +169,8 @@ where
             now: now(),
             looked: false,
             reads: 0,
+            bytes_read: 0,
+            events: 0,
             bytes_written: 0,
             read_pending: false,
             write_pending: false,
@@ -173,13 +207,13 @@ where
 
     /// Work, read, write. Says whether anything moved.
     fn round(&mut self, turn: &mut Turn<'_, '_>) -> bool {
-        let write_error = self.write_error;
+        let unwritable = self.write_error.is_some();
         self.guard(turn.now, |handler, cx| handler.poll_work(cx, turn.task));
         // What is thrown away: the peer gets no answer any more, and the handler wants no message.
         self.held.take_if(|_| self.draining);
         let mut progress = self.read(turn);
-        if let Some(kind) = write_error {
-            self.connection.handle_io_error(kind);
+        if unwritable {
+            self.give_up(turn);
         }
         progress |= self.write(turn);
         if progress || !turn.looked {
@@ -187,6 +221,17 @@ where
         }
         self.connection.handle_reading(turn.now, self.held.is_none());
         progress
+    }
+
+    /// Nothing can be written: the connection is over unless there is more to hear of what the peer said before.
+    fn give_up(&mut self, turn: &Turn<'_, '_>) {
+        let Some(WriteError { kind, reads_left }) = self.write_error else {
+            return;
+        };
+        let more_comes = !self.unread.is_empty() || (!turn.read_pending && !self.eof && reads_left > 0);
+        if self.held.is_some() || !more_comes {
+            self.connection.handle_io_error(kind);
+        }
     }
 
     fn look_at_the_clock(&mut self, turn: &mut Turn<'_, '_>) {
@@ -207,7 +252,7 @@ where
             return progress;
         }
         let mut buffer = ReadBuffer::take();
-        while self.wants_input() && turn.reads < READS_PER_TURN {
+        while self.wants_input() && !turn.input_is_used_up() {
             let mut read = ReadBuf::new(buffer.bytes());
             match Pin::new(&mut self.stream).poll_read(turn.task, &mut read) {
                 Poll::Pending => {
@@ -221,6 +266,10 @@ where
                 }
                 Poll::Ready(Ok(())) => {
                     turn.reads += 1;
+                    turn.bytes_read += read.filled().len();
+                    if let Some(error) = &mut self.write_error {
+                        error.reads_left = error.reads_left.saturating_sub(1);
+                    }
                     progress = true;
                     let left = self.feed(read.filled_mut(), turn);
                     let filled = read.filled();
@@ -270,12 +319,15 @@ where
 
     fn feed_all(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> usize {
         let mut input = Input::new(bytes);
-        while !input.is_empty() && self.held.is_none() {
+        while !input.is_empty() && self.held.is_none() && turn.events < EVENTS_PER_TURN {
             match self.connection.handle_input(turn.now, &mut input) {
                 Some(event @ (Event::Message { .. } | Event::Part { .. })) if !self.makes_room(turn) => {
                     self.held = Some(Box::new(event.into_owned()));
                 }
-                Some(event) => self.deliver(turn.now, event),
+                Some(event) => {
+                    turn.events += 1;
+                    self.deliver(turn.now, event);
+                }
                 None => {}
             }
         }
@@ -420,7 +472,7 @@ where
                     progress = true;
                 }
                 Poll::Ready(Err(error)) => {
-                    self.write_error = Some(error.kind());
+                    self.write_error = Some(WriteError::new(error.kind()));
                     progress = true;
                 }
             }
@@ -429,7 +481,7 @@ where
             match Pin::new(&mut self.stream).poll_flush(turn.task) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
                 Poll::Ready(Err(error)) => {
-                    self.write_error = Some(error.kind());
+                    self.write_error = Some(WriteError::new(error.kind()));
                     progress = true;
                 }
                 Poll::Pending => {}

@@ -350,14 +350,15 @@ async fn a_failed_write_does_not_hide_what_was_received() {
         handle.send(Message::text("blocked")).await.unwrap();
         settle().await;
         // Both at once, as when a peer closes with bytes of ours unread: the driver sees the broken write first.
-        script.state().reads.extend([
-            Read::Data(masked(OpCode::Text, true, b"one")),
-            Read::Data(masked(OpCode::Text, true, b"two")),
-            Read::Data(masked(OpCode::Close, true, &close_payload(4321))),
-        ]);
+        let texts = (0..20).map(|n| Read::Data(masked(OpCode::Text, true, format!("{n}").as_bytes())));
+        script.state().reads.extend(texts);
+        let close = masked(OpCode::Close, true, &close_payload(4321));
+        script.state().reads.push_back(Read::Data(close));
         script.unblock();
-        assert_eq!(inbox.recv().await, Some(Delivery::Message(Message::text("one"))));
-        assert_eq!(inbox.recv().await, Some(Delivery::Message(Message::text("two"))));
+        for n in 0..20 {
+            let text = Message::text(n.to_string());
+            assert_eq!(inbox.recv().await, Some(Delivery::Message(text)));
+        }
         assert_eq!(inbox.recv().await, None);
     };
     let (end, ()) = tokio::join!(server(script.stream(), Config::default(), handler), application);

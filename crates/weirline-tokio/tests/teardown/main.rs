@@ -12,12 +12,12 @@ use world::{Driven, Raw, SHORT, Seen, Side, against_raw, against_raw_with, pair,
 
 const MEBIBYTE: usize = 1 << 20;
 
-fn block(n: u8) -> Message {
-    Message::binary(vec![n; 64 << 10])
+fn block(n: u32) -> Message {
+    Message::binary(n.to_be_bytes().repeat(16 << 10))
 }
 
 /// Receives to the end; what came must be blocks in order. Returns how many.
-async fn blocks(inbox: &mut Inbox) -> u8 {
+async fn blocks(inbox: &mut Inbox) -> u32 {
     let mut next = 0;
     while let Some(delivery) = inbox.recv().await {
         assert_eq!(delivery, Delivery::Message(block(next)));
@@ -27,7 +27,7 @@ async fn blocks(inbox: &mut Inbox) -> u8 {
 }
 
 /// Sends blocks until the connection takes no more; returns how many it took.
-async fn send_blocks(handle: &Handle, count: u8) -> u8 {
+async fn send_blocks(handle: &Handle, count: u32) -> u32 {
     for n in 0..count {
         if handle.send(block(n)).await.is_err() {
             return n;
@@ -76,12 +76,12 @@ fn close_with_data_in_flight() {
         let (other_handle, other_inbox) = (other.handle.clone(), &mut other.inbox);
         let ((), accepted, received, from_ours) = tokio::join!(
             ours_sends,
-            send_blocks(&other_handle, u8::MAX),
+            send_blocks(&other_handle, u32::MAX),
             blocks(&mut ours.inbox),
             blocks(other_inbox),
         );
         assert_eq!(from_ours, 60);
-        let under_way = u8::try_from(InboxLimits::default().concurrent_sends).unwrap();
+        let under_way = u32::try_from(InboxLimits::default().concurrent_sends).unwrap();
         assert!(
             received > 0 && (received..=received + under_way).contains(&accepted),
             "{received} of {accepted}"
