@@ -7,7 +7,9 @@
 
 mod attacks;
 mod bytewise;
+mod churn;
 mod client;
+mod fairness;
 mod idle;
 mod pipe;
 mod server;
@@ -40,6 +42,10 @@ enum What {
     },
     /// Floods and lies: memory must stay where it is
     Attacks(Server),
+    /// 50,000 connections that are reset and 50,000 that are closed: descriptors, tasks and memory afterwards
+    Churn(Server),
+    /// What a connection with endless input costs its neighbour on the same worker
+    Fairness(Server),
     /// Instructions per MiB of sending one message through a pipe of 64 KiB, at 16 and 256 MiB (needs valgrind)
     Pipe,
     /// The work that `pipe` counts: sends one message of so many MiB
@@ -72,6 +78,8 @@ fn main() -> ExitCode {
             kind,
         } => idle::run(&server, connections, kind),
         What::Attacks(Server { server }) => attacks::run(&server),
+        What::Churn(Server { server }) => churn::run(&server),
+        What::Fairness(Server { server }) => fairness::run(&server),
         What::Pipe => pipe::compare(),
         What::PipeOnce { mebibytes } => pipe::once(mebibytes),
         What::Bytewise => bytewise::compare(),

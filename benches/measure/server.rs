@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 
 use crate::Outcome;
 
@@ -13,6 +14,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     /// The server's own process, also where `child` is a tracer around it.
     pid: u32,
+    /// Ends with the line of the log that says how many connections there are when the server stops.
+    last: Option<JoinHandle<Option<String>>>,
 }
 
 const ARGUMENTS: [&str; 6] = ["serve", "--echo", "--listen", "127.0.0.1:0", "--workers", "1"];
@@ -34,8 +37,23 @@ impl Server {
         Ok(server)
     }
 
+    /// Starts the server and reads its log.
+    pub(crate) fn start_logging(binary: &Path) -> Outcome<Self> {
+        let mut server = Self::spawn_with(Command::new(binary).args(ARGUMENTS), Stdio::piped())?;
+        let log = server.child.stderr.take().ok_or("no stderr")?;
+        let lines = BufReader::new(log).lines().map_while(Result::ok);
+        server.last = Some(std::thread::spawn(move || {
+            lines.filter(|line| line.contains("worker.draining")).last()
+        }));
+        Ok(server)
+    }
+
     fn spawn(command: &mut Command) -> Outcome<Self> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    fn spawn_with(command: &mut Command, stderr: Stdio) -> Outcome<Self> {
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn()?;
         let stdout = child.stdout.take().ok_or("no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
         let address = loop {
@@ -47,7 +65,12 @@ impl Server {
         // The pipe must not fill up, however much the server says.
         std::thread::spawn(move || lines.for_each(drop));
         let pid = child.id();
-        Ok(Self { child, address, pid })
+        Ok(Self {
+            child,
+            address,
+            pid,
+            last: None,
+        })
     }
 
     /// Resident bytes, from the kernel's exact account.
@@ -63,6 +86,24 @@ impl Server {
             .ok_or("no figure behind Rss")?
             .parse()?;
         Ok(kibibytes * 1024)
+    }
+
+    /// How many descriptors the server has open.
+    pub(crate) fn descriptors(&self) -> Outcome<usize> {
+        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.pid))?.count())
+    }
+
+    /// Stops a server that [logs](Self::start_logging), and returns how many connections it had by its own account.
+    pub(crate) fn stop_and_count(mut self) -> Outcome<usize> {
+        let last = self.last.take().ok_or("the server's log is not read")?;
+        self.stop()?;
+        let line = last.join().map_err(|_| "the log's reader panicked")?;
+        let line = line.ok_or("the server did not say how many connections it has")?;
+        let count = line
+            .split("connections=")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next());
+        Ok(count.ok_or_else(|| format!("no count in {line:?}"))?.parse()?)
     }
 
     /// Asks the server to stop, and waits until it has.

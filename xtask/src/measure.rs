@@ -4,7 +4,16 @@ use crate::process::Run;
 use crate::workspace::Workspace;
 
 /// What is measured when nothing is named. All but the last two start the server.
-const ALL: [&str; 6] = ["syscalls", "idle", "subscribers", "attacks", "pipe", "bytewise"];
+const ALL: [&str; 8] = [
+    "syscalls",
+    "idle",
+    "subscribers",
+    "attacks",
+    "churn",
+    "fairness",
+    "pipe",
+    "bytewise",
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
