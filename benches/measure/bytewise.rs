@@ -1,11 +1,11 @@
 //! Whether reading in pieces of one byte is linear: instructions per byte of a head or a frame that drips in.
 
-use std::process::Command;
 use std::sync::Arc;
 
 use weirline_connection::{Config, Connection, Event, Input};
 use weirline_handshake::{ClientRequest, HeadLimits, Progress, RequestReader, WsUrl};
 
+use crate::callgrind::instructions;
 use crate::{Outcome, judge};
 
 /// What is fed.
@@ -129,20 +129,6 @@ fn instructions_per_byte(what: What, bytes: usize) -> Outcome<f64> {
 
 fn callgrind(what: What, bytes: usize, times: usize) -> Outcome<u64> {
     let name = clap::ValueEnum::to_possible_value(&what).ok_or("a kind without a name")?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(std::env::current_exe()?)
-        .args([
-            "bytewise-once",
-            name.get_name(),
-            &bytes.to_string(),
-            &times.to_string(),
-        ])
-        .output()?;
-    let report = String::from_utf8_lossy(&output.stderr);
-    let line = report.lines().find_map(|line| line.split("Collected :").nth(1));
-    match line {
-        Some(figure) if output.status.success() => Ok(figure.trim().parse()?),
-        _ => Err(format!("valgrind failed: {report}").into()),
-    }
+    let (bytes, times) = (bytes.to_string(), times.to_string());
+    instructions(&["bytewise-once", name.get_name(), &bytes, &times])
 }

@@ -7,6 +7,7 @@
 
 mod attacks;
 mod bytewise;
+mod callgrind;
 mod churn;
 mod client;
 mod fairness;

@@ -1,6 +1,5 @@
 //! Whether sending a large message is linear: instructions per MiB through a pipe of 64 KiB.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use weirline_connection::{Config, Connection, Event, MessageKind};
 use weirline_flow::Strategy;
 use weirline_tokio::{CloseCode, Context, Driver, Handler, HandlerError};
 
+use crate::callgrind::instructions;
 use crate::{Outcome, judge};
 
 const PIPE_BYTES: usize = 64 << 10;
@@ -72,8 +72,8 @@ pub(crate) fn once(mebibytes: usize) -> Outcome {
 }
 
 pub(crate) fn compare() -> Outcome {
-    let small = instructions(SMALL_MEBIBYTES)?;
-    let large = instructions(LARGE_MEBIBYTES)?;
+    let small = instructions_per_mebibyte(SMALL_MEBIBYTES)?;
+    let large = instructions_per_mebibyte(LARGE_MEBIBYTES)?;
     println!(
         "instructions per MiB: {small:.0} at {SMALL_MEBIBYTES} MiB, {large:.0} at {LARGE_MEBIBYTES} MiB"
     );
@@ -81,23 +81,10 @@ pub(crate) fn compare() -> Outcome {
 }
 
 /// What one run costs beyond a run that sends 1 MiB, per MiB.
-fn instructions(mebibytes: usize) -> Outcome<f64> {
+fn instructions_per_mebibyte(mebibytes: usize) -> Outcome<f64> {
+    let callgrind = |mebibytes: usize| instructions(&["pipe-once", &mebibytes.to_string()]);
     let (base, whole) = (callgrind(1)?, callgrind(mebibytes)?);
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^52")]
     let per_mebibyte = (whole - base) as f64 / (mebibytes - 1) as f64;
     Ok(per_mebibyte)
-}
-
-fn callgrind(mebibytes: usize) -> Outcome<u64> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(std::env::current_exe()?)
-        .args(["pipe-once", &mebibytes.to_string()])
-        .output()?;
-    let report = String::from_utf8_lossy(&output.stderr);
-    let line = report.lines().find_map(|line| line.split("Collected :").nth(1));
-    match line {
-        Some(figure) if output.status.success() => Ok(figure.trim().parse()?),
-        _ => Err(format!("valgrind failed: {report}").into()),
-    }
 }
