@@ -178,6 +178,12 @@ impl Closing {
         self.finish(cause);
     }
 
+    /// The transport takes nothing. Why the connection was failed before that stays its cause.
+    pub(crate) fn handle_stall(&mut self) {
+        let failure = self.failure.as_deref().cloned();
+        self.finish(failure.unwrap_or(Cause::WriteStalled));
+    }
+
     /// The transport is gone.
     pub(crate) fn handle_io_error(&mut self, kind: std::io::ErrorKind) {
         let complete = self.stage == Stage::AwaitEof || self.failure.is_some();

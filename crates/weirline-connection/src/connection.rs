@@ -240,7 +240,7 @@ impl Connection {
             return;
         }
         if self.stall_deadline().is_some_and(|at| now >= at) {
-            self.closing.finish(Cause::WriteStalled);
+            self.closing.handle_stall();
             self.receiver.discard();
             return;
         }

@@ -267,6 +267,35 @@ fn a_transport_that_only_drips_is_given_up() {
     }
 }
 
+/// Why a connection was failed is not forgotten because its Close frame does not get through either.
+#[test]
+fn a_failure_stays_the_cause_when_the_transport_stalls() {
+    let slow = Strategy::Break {
+        max_latency: 9 * SECOND + SECOND / 2,
+    };
+    for (strategy, ping_interval, expected) in [
+        (slow, None, Cause::Backpressure(BreakCause::Late)),
+        (Strategy::Pause, Some(6 * SECOND), Cause::PingTimeout),
+    ] {
+        let (mut connection, start) = server(|config| {
+            config.send_strategy = strategy;
+            config.ping_interval = ping_interval;
+            config.ping_timeout = 3 * SECOND;
+        });
+        let _ = connection.send(start, MessageKind::Text, b"stuck").unwrap();
+        while connection.is_open() {
+            let due = connection.poll_timeout().unwrap();
+            assert!(due < start + 10 * SECOND, "the write stall is not due yet");
+            connection.handle_timeout(due);
+        }
+        let failed = connection.failure().cloned();
+        assert_eq!(failed.as_ref(), Some(&expected));
+        assert_eq!(connection.poll_timeout(), Some(start + 10 * SECOND));
+        connection.handle_timeout(start + 10 * SECOND);
+        assert_eq!(cause(&connection), failed);
+    }
+}
+
 /// What is slow but moves is not given up: 1 KiB per 10 s is the least.
 #[test]
 fn a_slow_transport_that_moves_is_kept() {
