@@ -140,6 +140,22 @@ impl<'w> Facts<'w> {
         }
     }
 
+    /// A Close that its socket gave it then stood behind a message that its application was never given: the inbox was full, and
+    /// the socket failed before the next turn of an application that takes what is there at once.
+    pub(super) fn is_behind_an_untaken_message(&self, close_at: Duration) -> bool {
+        let came = self.conn.traffic(self.side.receives()).messages_read;
+        let untaken = self.log.drained.get() && self.log.received_total() < came;
+        let failed = self.conn.failed[self.side.index()].get();
+        untaken && failed.is_some_and(|(_, at)| at <= close_at + self.tolerance())
+    }
+
+    /// The other end's socket is gone, and this one's has said so.
+    pub(super) fn knows_that_nobody_is_there(&self) -> bool {
+        let gone = self.conn.dropped[self.side.other().index()].get();
+        let told = self.conn.failed[self.side.index()].get();
+        gone.is_some_and(|at| told.is_some_and(|(_, told)| at <= told))
+    }
+
     /// When the connection began to end: at its end, if that was at once.
     pub(super) fn closing(&self) -> Duration {
         self.log.closing.get().unwrap_or(self.ended.at)

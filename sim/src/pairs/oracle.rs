@@ -96,7 +96,9 @@ fn codes(facts: &Facts<'_>) {
         (None, true) => facts.violate("W8", "no Close had come"),
         // What comes after a failure is not looked at, and what stands behind messages that are not read is not seen.
         (Some((_, at)), false)
-            if !facts.deeds.was_slow && facts.failed_at().is_none_or(|failed| *at < failed) =>
+            if !facts.deeds.was_slow
+                && !facts.is_behind_an_untaken_message(*at)
+                && facts.failed_at().is_none_or(|failed| *at < failed) =>
         {
             facts.violate("W8", &format!("a Close had come at {:.3} s", at.as_secs_f64()));
         }
@@ -336,7 +338,8 @@ fn budget(facts: &Facts<'_>) {
 /// Pongs and pings that wait, and a Close.
 const CONTROL_BYTES: u64 = 10 * 1024;
 
-/// Nobody closes over unread bytes, unless it gave up or its patience with the peer's end had run out.
+/// Nobody closes over unread bytes, unless it gave up, or its patience with the peer's end had run out, or the peer is not there
+/// any more: a reset takes nothing from it.
 fn unread(facts: &Facts<'_>) {
     let settings = facts.settings();
     if facts.conn.reset_by_drop.get() != Some(facts.side) || facts.conn.disturbed.get() {
@@ -349,7 +352,7 @@ fn unread(facts: &Facts<'_>) {
         facts.cause(),
         None | Some(Cause::Aborted | Cause::WriteStalled | Cause::CloseTimeout | Cause::Io(_))
     );
-    if !waited && !gave_up {
+    if !waited && !gave_up && !facts.knows_that_nobody_is_there() {
         facts.violate("W7", "it closed over unread bytes, and so reset the connection");
     }
 }

@@ -250,6 +250,26 @@ fn reset_behind_both_closes() {
     });
 }
 
+/// The Close has reached the host, but nothing behind a message is looked at before somebody takes it.
+#[test]
+fn reset_behind_untaken_messages() {
+    row("reset_behind_untaken_messages", async |side| {
+        let (ours, mut raw) = against_raw(side).await;
+        overfill(&mut raw).await;
+        raw.reset();
+        ours.handle.send(block(0)).await.unwrap();
+        (ours.end().await, "gone".to_owned())
+    });
+}
+
+/// Sends more than an inbox holds, and a Close.
+async fn overfill(raw: &mut Raw) {
+    for _ in 0..2 * InboxLimits::default().queue.messages {
+        raw.send(OpCode::Binary, b"not taken").await;
+    }
+    raw.close(1000).await;
+}
+
 #[test]
 fn abort() {
     row("abort", async |side| {
@@ -364,6 +384,20 @@ fn nothing_ever_read() {
         let seen = raw.until_end().await;
         assert!(seen.data_bytes < 32 * MEBIBYTE);
         (told, raw.tell(seen))
+    });
+}
+
+/// The other end is told, although bytes that it sent are not looked at any more.
+#[test]
+fn nothing_ever_taken() {
+    row("nothing_ever_taken", async |side| {
+        let (ours, mut raw) = against_raw_with(side, |config| config.pause_max = SHORT).await;
+        overfill(&mut raw).await;
+        let mut seen = Seen::default();
+        raw.until_close(&mut seen).await;
+        raw.stream.shutdown().await.unwrap();
+        seen.told.extend(raw.until_end().await.told);
+        (ours.end().await, raw.tell(seen))
     });
 }
 
