@@ -51,6 +51,34 @@ fn r3_everything_else_is_403() {
     assert_eq!(verdict(&policy, None), 403, "no Origin");
 }
 
+/// Bytes that are no text, and lengths that a parser may not expect: 403 all the same, whatever the policy.
+#[test]
+fn what_is_no_origin_is_403_and_never_500() {
+    let long = [b"https://".to_vec(), vec![b'a'; 10_000]].concat();
+    let dots = [b"https://".to_vec(), b"a.".repeat(5000)].concat();
+    let brackets = [b"https://".to_vec(), b"[".repeat(5000)].concat();
+    let bytes: [&[u8]; 8] = [
+        b"https://\xff",
+        b"\xff\xfe",
+        b"https://good.example\x80",
+        b"https://\xc3\xa9.example",
+        b"\t",
+        &long,
+        &dots,
+        &brackets,
+    ];
+    let open = listed().absent(true).unsafe_allow_null(true).allow_loopback();
+    let policy = open.build().expect("valid");
+    for origin in bytes {
+        let head = String::from_utf8(request(&[])).expect("ASCII");
+        let (before, after) = head.split_at(head.len() - 2);
+        let wire = [before.as_bytes(), b"Origin: ", origin, b"\r\n", after.as_bytes()].concat();
+        let decided = read(&wire).and_then(|request| policy.check(&request));
+        let status = decided.expect_err("refused").status();
+        assert_eq!(status, 403, "{}", String::from_utf8_lossy(origin));
+    }
+}
+
 #[test]
 fn absent_and_null_need_their_settings() {
     let check = |builder: OriginPolicyBuilder, origin: Option<&str>, expect: u16| {
