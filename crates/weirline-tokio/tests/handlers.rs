@@ -198,3 +198,41 @@ async fn a_handler_that_gives_up_while_it_does_not_read() {
         assert_eq!(now() - started, SECOND, "{how}");
     }
 }
+
+/// How often a handler was called slow, and for how long it took then at least.
+#[derive(Clone)]
+struct SlowHandlers(std::rc::Rc<std::cell::Cell<(usize, std::time::Duration)>>);
+
+impl Observer for SlowHandlers {
+    fn handler_slow(&mut self, took: std::time::Duration) {
+        let (times, least) = self.0.get();
+        self.0.set((times + 1, least.min(took)));
+    }
+}
+
+/// R10: a handler that keeps the thread for over 50 ms is told of, one that does not is not.
+#[test]
+fn a_handler_that_blocks_the_thread_is_told_of() {
+    for blocks in [false, true] {
+        let told = SlowHandlers(std::rc::Rc::new((0, std::time::Duration::MAX).into()));
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        // Where nothing blocks, the clock stands still: what the machine does meanwhile is nobody's fault.
+        let runtime = builder.enable_time().start_paused(!blocks).build().unwrap();
+        runtime.block_on(async {
+            let handler = Recorder::then(move |_, _| {
+                if blocks {
+                    #[expect(clippy::disallowed_methods, reason = "what must not be done is done here")]
+                    std::thread::sleep(std::time::Duration::from_millis(60));
+                }
+                Ok(())
+            });
+            let script = Script::new([Read::Data(masked(OpCode::Text, true, b"go")), Read::Eof]);
+            let connection = Connection::server(Config::default().into(), now());
+            let residue = bytes::Bytes::new();
+            Driver::new(script.stream(), connection, residue, handler, told.clone()).await;
+        });
+        let (times, least) = told.0.get();
+        assert_eq!(times > 0, blocks, "{times}");
+        assert!(least >= std::time::Duration::from_millis(50), "{least:?}");
+    }
+}
