@@ -116,6 +116,10 @@ fn fragments_are_counted() {
     // Autobahn 9.3.1 and 9.4.1: 4 MiB in fragments of 64 bytes.
     let closed = closes_with(&config(|_| {}), &fragments(TEXT, &vec![64; 65_536]));
     assert_eq!(closed, None);
+    for (count, expect) in [(262_144, None), (262_145, Some(1008))] {
+        let closed = closes_with(&config(|_| {}), &fragments(BINARY, &vec![1; count]));
+        assert_eq!(closed, expect, "{count} by default");
+    }
 }
 
 #[test]
