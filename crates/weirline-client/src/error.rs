@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weirline_handshake::Escaped;
 use weirline_resume::text::ErrorCode;
 
 /// Why one connection, or one attempt to make one, is over. The client goes on from any of these.
@@ -94,7 +95,7 @@ pub enum ClientError {
         message: String,
     },
     /// The server said `ERROR:code:text` to something the client will not do otherwise next time.
-    #[error("the server refused: {code}: {text}")]
+    #[error("the server refused: {code}: {}", Escaped(text))]
     Rejected {
         /// The code.
         code: ErrorCode,

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use tokio::sync::{Notify, Semaphore};
+use weirline_handshake::Escaped;
 use weirline_log::Position;
 use weirline_resume::{ClientEvent, TextClient, Ticket};
 
@@ -284,7 +285,8 @@ fn log(event: &ClientEvent) {
             text,
             retried,
         } => {
-            tracing::warn!(event = "client.refused", ticket = ticket.0, %code, text, retried, "refused");
+            let text = Escaped(text);
+            tracing::warn!(event = "client.refused", ticket = ticket.0, %code, %text, retried, "refused");
         }
         ClientEvent::LostAfterAck { from, to } => {
             tracing::error!(event = "client.lost_after_ack", %from, %to, "lost_after_ack");

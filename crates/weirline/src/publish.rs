@@ -13,6 +13,7 @@ use weirline_client::{
     BuildError, Client, ClientBuilder, ClientError, Entropy, Event, Events, MemoryStore, Payload,
     PublishError, StoreError, Subscribe, TcpConnector, Ticket,
 };
+use weirline_handshake::Escaped;
 
 use crate::foreground;
 use crate::tail::{EXIT_INTERRUPTED, close, interrupted, report_link, status};
@@ -176,6 +177,7 @@ async fn watch(mut events: Events, progress: &RefCell<Progress>) {
                     progress.forget(ticket, ticket);
                 }
                 let after = if retried { ", sent again" } else { "" };
+                let text = Escaped(&text);
                 progress.say(&format!("a line was refused{after}: {code}: {text}"));
             }
             Event::Uncertain { from, to } => {

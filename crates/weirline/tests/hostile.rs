@@ -5,7 +5,7 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{PATIENCE, Server, Socket, run};
+use common::{PATIENCE, Server, Socket, is_hidden, run};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -184,13 +184,6 @@ fn what_peers_say_stays_in_its_place_in_the_log() {
             }
         }
     }
-}
-
-/// What ends a line, commands a terminal, or changes how its neighbours are read.
-fn is_hidden(c: char) -> bool {
-    let bidi =
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    c.is_control() || bidi
 }
 
 #[cfg(target_os = "linux")]

@@ -192,3 +192,10 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
+
+/// What ends a line, commands a terminal, or changes how its neighbours are read.
+pub(crate) fn is_hidden(c: char) -> bool {
+    let bidi =
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    c.is_control() || bidi
+}
