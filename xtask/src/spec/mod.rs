@@ -4,7 +4,7 @@ mod check;
 mod data;
 mod mutate;
 mod page;
-mod source;
+pub(crate) mod source;
 mod toml;
 
 use std::collections::BTreeSet;

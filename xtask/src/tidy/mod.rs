@@ -10,6 +10,7 @@ mod purity;
 mod size;
 mod source;
 mod text;
+mod threats;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -115,6 +116,7 @@ const RULES: &[Rule] = &[
     text::placeholders,
     text::machine_paths,
     text::registry_addresses,
+    threats::proofs,
 ];
 
 /// Applies every rule to the work tree.
