@@ -33,14 +33,15 @@ pub struct Config {
     /// How long the application may refuse to read before the connection ends with 1008. While it does, ping timeouts
     /// are suspended. Default 60 s.
     pub pause_max: Duration,
-    /// What may wait to be sent: messages, and bytes with 40 of overhead each. A queue below the send window takes one
-    /// message of any size, and so does an empty one. Default 5000 messages and 1 MiB (R9).
+    /// What may wait to be sent: messages, and bytes with 40 of overhead each. A queue below four send windows takes one
+    /// message of any size (where its byte bound is not above that: below one), and so does an empty one. Default 5000 messages and 1 MiB (R9).
     pub send_queue: QueueLimits,
     /// What happens when the send queue is full, and how long a message may wait in it (R16, R20). Default: break after
     /// 2 s.
     pub send_strategy: Strategy,
     /// How many bytes may wait before [`Connection::send_capacity`](crate::Connection::send_capacity) says 0. Default
-    /// 64 KiB. A well-behaved producer stops there, and never meets the limits of the send queue.
+    /// 64 KiB. A well-behaved producer stops there, and never meets the limits of the send queue. Answers go on to four times that while
+    /// the transport takes all that it is given.
     pub send_window_bytes: usize,
     /// Messages over this length are sent in fragments of this length, so that pings and pongs can go in between
     /// (R8). Default 64 KiB; at least 126.

@@ -11,8 +11,8 @@ use weirline_flow::{BreakCause, Counters, RateBudget, Tally};
 use crate::closing::Closing;
 use crate::keepalive::{Keepalive, Tick};
 use crate::output::{Output, Payload, Refused};
-use crate::receive::{Received, Receiver};
-use crate::{Cause, Config, End, Event, Input, MessageKind, ProtocolError, SendError};
+use crate::receive::{Received, Receiver, Taken};
+use crate::{Assembly, Cause, Config, End, Event, Input, MessageKind, ProtocolError, SendError};
 
 /// Gives a client's masking keys, one for each frame. They must be unpredictable (RFC 6455 §10.3).
 pub type MaskSource = Box<dyn FnMut() -> [u8; 4] + Send>;
@@ -83,7 +83,7 @@ impl Connection {
     fn new(config: Arc<Config>, mask: Option<MaskSource>, now: Instant) -> Self {
         Self {
             receiver: Receiver::new(mask.is_none()),
-            output: Output::new(config.send_queue, config.send_strategy, config.send_window_bytes),
+            output: Output::new(config.send_queue, config.send_strategy, reply_window(&config)),
             keepalive: Keepalive::new(config.ping_interval, config.ping_timeout, now),
             closing: Closing::new(),
             control_rate: RateBudget::new(config.control_rate, now),
@@ -166,6 +166,28 @@ impl Connection {
         if self.closing.ignores_input() {
             input.take(u64::MAX);
         }
+        self.settle(now);
+        event
+    }
+
+    /// The buffer of the message in hand, where the rest of its frame is so long that it should be read straight into it; else `None`, and
+    /// bytes from the network go to [`handle_input`](Self::handle_input). Whatever comes of the read,
+    /// [`handle_assembly`](Self::handle_assembly) is next: without it the message is lost and the connection broken.
+    pub fn take_assembly(&mut self) -> Option<Assembly> {
+        self.receiver.take_assembly(&self.config)
+    }
+
+    /// Takes the buffer back, and what was read into it. The same as if those bytes had come by [`handle_input`](Self::handle_input).
+    pub fn handle_assembly(&mut self, now: Instant, assembly: Assembly) -> Option<Event<'static>> {
+        let event = match self.receiver.put_back_assembly(assembly) {
+            Ok(Taken { bytes: 0, .. }) => return None,
+            Ok(Taken { message, .. }) => message.map(|(kind, payload)| Event::Message { kind, payload }),
+            Err(error) => {
+                self.fail_protocol(error);
+                None
+            }
+        };
+        self.keepalive.heard(now);
         self.settle(now);
         event
     }
@@ -294,6 +316,13 @@ impl Connection {
         }
     }
 
+    /// What [`poll_transmit`](Self::poll_transmit) would give, where that is one slice, as it mostly is.
+    #[inline]
+    #[must_use]
+    pub fn poll_transmit_one(&self) -> Option<&[u8]> {
+        self.output.contiguous().filter(|_| self.closing.end().is_none())
+    }
+
     /// Whether something waits to be written.
     #[must_use]
     pub fn wants_transmit(&self) -> bool {
@@ -341,8 +370,9 @@ impl Connection {
         let usual = self.mask.is_none()
             && self.closing.is_open()
             && (kind == MessageKind::Binary || is_short_text(payload))
-            && self.output.send_next(now, opcode(kind), payload);
+            && self.output.send_small(now, opcode(kind), payload);
         if usual {
+            self.note_waiting(now);
             return Ok(Sent::default());
         }
         self.send_message(now, kind, &[], Payload::Lent(payload))
@@ -460,12 +490,23 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn send_capacity(&self) -> usize {
+        self.capacity_below(self.config.send_window_bytes)
+    }
+
+    /// The same for answers to what has been read already, as long as the transport takes all that it is given: four send windows, where the
+    /// queue is larger than that, so that more answers leave with one write.
+    #[inline]
+    #[must_use]
+    pub fn reply_capacity(&self) -> usize {
+        self.capacity_below(reply_window(&self.config))
+    }
+
+    #[inline]
+    fn capacity_below(&self, bytes: usize) -> usize {
         if !self.closing.is_open() || self.output.queued_messages() >= self.config.send_queue.messages {
             return 0;
         }
-        self.config
-            .send_window_bytes
-            .saturating_sub(self.output.data_bytes())
+        bytes.saturating_sub(self.output.data_bytes())
     }
 
     /// Gives the connection an empty buffer to encode small messages into, for the time being, so that it needs none of its own; returns
@@ -609,6 +650,17 @@ fn is_short_text(payload: &[u8]) -> bool {
     payload.len() <= CONTROL_PAYLOAD_BYTES_MAX && std::str::from_utf8(payload).is_ok()
 }
 
+/// Below how many bytes answers may still be queued.
+fn reply_window(config: &Config) -> usize {
+    let window = config.send_window_bytes;
+    let larger = window.saturating_mul(REPLY_WINDOWS);
+    if larger < config.send_queue.bytes {
+        larger
+    } else {
+        window
+    }
+}
+
 /// RFC 6455 §6.1: the first frame says what the data is.
 fn opcode(kind: MessageKind) -> OpCode {
     match kind {
@@ -619,6 +671,9 @@ fn opcode(kind: MessageKind) -> OpCode {
 
 /// Output that has waited this long was blocked by the transport, not by the driver's turn.
 const BLOCKED_MIN: Duration = Duration::from_millis(100);
+
+/// Send windows that answers may fill before they are written: each write costs as much as copying some 10 KiB.
+const REPLY_WINDOWS: usize = 4;
 
 /// Below this length a fragment's header would cost more than it is worth, and lengths would have two forms.
 const FRAGMENT_BYTES_MIN: usize = 126;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod assembly;
 mod closing;
 mod config;
 mod connection;
@@ -11,6 +12,7 @@ mod large;
 mod output;
 mod receive;
 
+pub use assembly::Assembly;
 pub use config::{Config, Delivery};
 pub use connection::{Connection, MaskSource, Sent, Transmitted};
 pub use error::{Cause, End, ProtocolError, SendError};

@@ -65,8 +65,11 @@ const FIN: u8 = 0x80;
 /// What a queued message costs besides its bytes.
 const MESSAGE_OVERHEAD_BYTES: usize = 40;
 
-/// Payloads up to this length are copied behind one another; longer ones are gathered.
+/// Shared payloads up to this length are copied behind one another; longer ones are gathered.
 const COPIED_BYTES_MAX: usize = 8 << 10;
+
+/// Lent payloads must be copied anyway.
+const COPIED_LENT_BYTES_MAX: usize = 64 << 10;
 
 impl Output {
     /// While less than `window` bytes are queued, one message of any size is taken; a byte bound below the window rules alone.
@@ -98,7 +101,7 @@ impl Output {
     ) -> Result<Tally, Refused> {
         let len = prefix.len() + payload.as_slice().len();
         let cost = cost(len, fragment, mask.is_some());
-        if len <= COPIED_BYTES_MAX.min(fragment) {
+        if len <= payload.copied_bytes_max().min(fragment) {
             let frame = cost - MESSAGE_OVERHEAD_BYTES;
             let merged = self.queue.merge(now, cost, |newest| match newest {
                 Item::Inline(run) => {
@@ -142,29 +145,29 @@ impl Output {
         }
     }
 
-    /// Queues a message of at most 125 bytes, unmasked, where it can stand behind another one of this moment; says whether that was done.
-    /// The same as [`send`](Self::send), for the case that comes most often.
+    /// Queues a message of at most 125 bytes, unmasked, where it is the first or can stand behind another one of this moment; says whether that
+    /// was done. The same as [`send`](Self::send), for the case that comes most often.
     #[inline]
-    pub(crate) fn send_next(&mut self, now: Instant, opcode: OpCode, payload: &[u8]) -> bool {
+    pub(crate) fn send_small(&mut self, now: Instant, opcode: OpCode, payload: &[u8]) -> bool {
         let Ok(len @ 0..=125) = u8::try_from(payload.len()) else {
             return false;
         };
         let frame = 2 + payload.len();
-        let merged = self
-            .queue
-            .merge(now, frame + MESSAGE_OVERHEAD_BYTES, |newest| match newest {
-                Item::Inline(run) => {
-                    *run += frame;
-                    true
-                }
-                Item::Large(_) => false,
-            });
-        if merged {
+        let cost = frame + MESSAGE_OVERHEAD_BYTES;
+        let merged = self.queue.merge(now, cost, |newest| match newest {
+            Item::Inline(run) => {
+                *run += frame;
+                true
+            }
+            Item::Large(_) => false,
+        });
+        let queued = merged || self.queue.push_first(now, Item::Inline(frame), cost);
+        if queued {
             self.arena.reserve(frame);
             self.arena.extend_from_slice(&[FIN | opcode as u8, len]);
             self.arena.extend_from_slice(payload);
         }
-        merged
+        queued
     }
 
     fn push(&mut self, now: Instant, item: Item, cost: usize) {
@@ -402,8 +405,17 @@ impl Output {
 
     /// The transport took the first `taken` bytes of what [`gather`](Self::gather) gave.
     pub(crate) fn advance(&mut self, now: Instant, taken: usize) -> Progress {
-        let mut left = taken;
         let mut progress = Progress::default();
+        if self.run() == Some(taken) {
+            while let Some(popped) = self.queue.pop(now) {
+                progress.note(popped.messages, popped.waited);
+            }
+            // Rather than to move on within it, which would have to be undone before the next message.
+            self.arena.clear();
+            self.give_back_arena();
+            return progress;
+        }
+        let mut left = taken;
         if !self.control.begun {
             let inline = left.min(self.inline_rest);
             self.arena.advance(inline);
@@ -450,11 +462,32 @@ impl Output {
             }
         }
         assert_eq!(left, 0, "the transport took more than it was given");
+        self.give_back_arena();
+        progress
+    }
+
+    /// Idle costs nothing: the next message finds a new one.
+    fn give_back_arena(&mut self) {
         if self.arena.is_empty() && !self.lent {
-            // Idle costs nothing: the next message finds a new one.
             self.arena = BytesMut::new();
         }
-        progress
+    }
+
+    /// The length of what waits, where that is small messages and nothing else: then all of it is one slice.
+    #[inline]
+    fn run(&self) -> Option<usize> {
+        let only = self.inline_rest == 0
+            && self.large_queued == 0
+            && self.in_hand.is_none()
+            && self.control.bytes.is_empty()
+            && self.close.is_none();
+        only.then(|| self.arena.len())
+    }
+
+    /// All that waits, where that is one slice: the same as [`gather`](Self::gather), for the case that comes most often.
+    #[inline]
+    pub(crate) fn contiguous(&self) -> Option<&[u8]> {
+        self.run().map(|_| &self.arena[..])
     }
 
     /// Takes an empty buffer to encode into, unless something waits in one already.
@@ -473,10 +506,10 @@ impl Output {
         if !std::mem::take(&mut self.lent) {
             return None;
         }
-        let mut kept = BytesMut::new();
-        if !self.arena.is_empty() {
-            kept.extend_from_slice(&self.arena);
+        if self.arena.is_empty() {
+            return Some(std::mem::take(&mut self.arena));
         }
+        let kept = BytesMut::from(&self.arena[..]);
         let mut lent = std::mem::replace(&mut self.arena, kept);
         lent.clear();
         Some(lent)
@@ -562,6 +595,13 @@ impl Payload<'_> {
         }
         let mut utf8 = weirline_codec::Utf8Validator::new();
         utf8.push(prefix).is_ok() && utf8.push(self.as_slice()).is_ok() && utf8.finish().is_ok()
+    }
+
+    fn copied_bytes_max(&self) -> usize {
+        match self {
+            Self::Lent(_) => COPIED_LENT_BYTES_MAX,
+            Self::Shared(_) => COPIED_BYTES_MAX,
+        }
     }
 
     fn as_slice(&self) -> &[u8] {

@@ -13,6 +13,7 @@ use weirline_codec::{
     Utf8Validator, apply_mask,
 };
 
+use crate::assembly::{Assembly, DIRECT_BYTES_MIN};
 use crate::{Config, Delivery, Input, MessageKind, Payload, ProtocolError};
 
 /// What the bytes so far amount to.
@@ -34,6 +35,12 @@ pub(crate) enum Received<'b> {
         code: Option<CloseCode>,
         reason: String,
     },
+}
+
+/// What came with an [`Assembly`].
+pub(crate) struct Taken {
+    pub(crate) bytes: usize,
+    pub(crate) message: Option<(MessageKind, Payload<'static>)>,
 }
 
 #[derive(Debug)]
@@ -209,6 +216,54 @@ impl Receiver {
         message.assembled.put_slice(&unmasked);
         input.take(1);
         true
+    }
+
+    /// The open message's buffer, where the rest of its frame is long.
+    pub(crate) fn take_assembly(&mut self, config: &Config) -> Option<Assembly> {
+        let (Stage::Payload(frame), Some(message)) = (&self.stage, &mut self.message) else {
+            return None;
+        };
+        let rest = usize::try_from(frame.len - frame.taken).ok()?;
+        let direct = !frame.opcode.is_control()
+            && rest.min(message.assembled.len()) >= DIRECT_BYTES_MIN
+            && config.delivery == Delivery::Messages;
+        direct.then(|| Assembly::new(std::mem::take(&mut message.assembled), rest))
+    }
+
+    /// Takes it back, with more of the frame: the same as [`data_payload`](Self::data_payload) for bytes that are in place.
+    pub(crate) fn put_back_assembly(&mut self, assembly: Assembly) -> Result<Taken, ProtocolError> {
+        let (mut assembled, before) = assembly.into_parts();
+        let nothing = Taken {
+            bytes: 0,
+            message: None,
+        };
+        let (Stage::Payload(frame), Some(message)) = (&mut self.stage, &mut self.message) else {
+            return Ok(nothing);
+        };
+        let bytes = assembled.len() - before;
+        let chunk = &mut assembled[before..];
+        if let Some(key) = frame.mask {
+            apply_mask(key, frame.taken, chunk);
+        }
+        frame.taken += bytes as u64;
+        let complete = frame.taken == frame.len;
+        let last = complete && frame.fin;
+        if message.kind == MessageKind::Text {
+            message.utf8.push(chunk)?;
+            if last {
+                message.utf8.finish()?;
+            }
+        }
+        let kind = message.kind;
+        message.assembled = assembled;
+        if complete {
+            self.stage = NO_HEADER;
+        }
+        let message = if last { self.message.take() } else { None };
+        Ok(Taken {
+            bytes,
+            message: message.map(|message| (kind, Payload::owned(message.assembled))),
+        })
     }
 
     fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, ProtocolError> {

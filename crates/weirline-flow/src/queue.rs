@@ -185,6 +185,22 @@ impl<T> BoundedQueue<T> {
         true
     }
 
+    /// Queues an item that weighs `bytes` where nothing is queued, so that it needs no judgement; says whether that was done.
+    #[inline]
+    pub fn push_first(&mut self, now: Instant, item: T, bytes: usize) -> bool {
+        if !self.entries.is_empty() {
+            return false;
+        }
+        self.entries.push_back(Waiting {
+            item,
+            messages: 1,
+            bytes,
+            since: now,
+        });
+        self.count_in(bytes);
+        true
+    }
+
     /// Whether a push of `bytes` would queue it without dropping anything.
     #[inline]
     #[must_use]

@@ -1,14 +1,10 @@
 //! The runtime's clock, which the simulator moves.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-pub(crate) async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
 }
 
 /// `None` when the deadline came first.

@@ -79,4 +79,4 @@ pub(crate) fn log_end(place: &Place, stream: Option<&StreamId>, end: &End) {
 }
 
 /// From this length on it is cheaper to hand an assembled message on than to copy it.
-const SHARED_BYTES_MIN: usize = 16 << 10;
+const SHARED_BYTES_MIN: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! The server on threads: one for each worker, one for the committer. The only place here that starts any.
+//! The server on threads: one for each worker, one for the committer, one for the workers' timers. The only place here that starts any.
 
 use std::future::Future;
 use std::io;
@@ -9,11 +9,11 @@ use std::thread::{self, JoinHandle};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use tracing::{debug, error};
 use weirline_log::{LogReader, LogWriter};
-use weirline_tokio::{Entropy, Observer};
+use weirline_tokio::{Entropy, Observer, Timers};
 
 use crate::alarm::Alarm;
 use crate::committer::Committer;
@@ -108,29 +108,43 @@ impl Bound {
         R: LogReader + Unpin + Send + 'static,
         O: Observer + Clone + Unpin + Send + 'static,
     {
-        let config = Arc::new(self.config);
+        let mut config = self.config;
         let workers = u16::try_from(self.sockets.len()).unwrap_or(u16::MAX);
         let (hub, alarm) = (Hub::new(workers), Alarm::default());
         let (stop, stopped) = watch::channel(Stage::Running);
         let committer = Committer::new(hub.clone(), writer, Sessions::new(config.session_ttl));
-        let main = new_runtime()?;
-        let committer = start("committer".into(), &alarm, move |runtime| {
-            runtime.block_on(committer.run());
-        })?;
+        let main = new_runtime(Drives::All)?;
+        let timing = Timing::start(&alarm)?;
+        config.handshake.timers = timing.timers.clone();
+        let committer = start(
+            "committer".into(),
+            &alarm,
+            new_runtime(Drives::All)?,
+            move |runtime| {
+                runtime.block_on(committer.run());
+            },
+        )?;
         let parts = Parts {
-            config,
+            config: Arc::new(config),
             hub: hub.clone(),
             reader,
             entropy,
             observer,
+            timers: timing.timers.clone(),
             stop: stopped,
         };
         let mut threads = Vec::new();
         for (number, socket) in (0..workers).zip(self.sockets) {
             let parts = parts.clone();
-            threads.push(start(format!("worker-{number}"), &alarm, move |runtime| {
-                LocalSet::new().block_on(runtime, work(number, socket, parts));
-            })?);
+            let runtime = new_runtime(Drives::Sockets)?;
+            threads.push(start(
+                format!("worker-{number}"),
+                &alarm,
+                runtime,
+                move |runtime| {
+                    LocalSet::new().block_on(runtime, work(number, socket, parts));
+                },
+            )?);
         }
         drop(parts);
 
@@ -141,8 +155,35 @@ impl Bound {
         }
         hub.close();
         result = result.and(join(committer, "the committer"));
+        result = result.and(timing.stop());
         debug!(event = "server.stopped", "stopped");
         result
+    }
+}
+
+/// The thread of the workers' timers. Nothing else happens there, so a busy worker does not delay the timers of another one. It must outlive
+/// them all.
+struct Timing {
+    timers: Timers,
+    thread: JoinHandle<()>,
+    /// Ends it when dropped.
+    ends: oneshot::Sender<()>,
+}
+
+impl Timing {
+    fn start(alarm: &Alarm) -> Result<Self, ServeError> {
+        let runtime = new_runtime(Drives::Timers)?;
+        let timers = Timers::on(runtime.handle().clone());
+        let (ends, until_end) = oneshot::channel();
+        let thread = start("timers".into(), alarm, runtime, move |runtime| {
+            let _ = runtime.block_on(until_end);
+        })?;
+        Ok(Self { timers, thread, ends })
+    }
+
+    fn stop(self) -> Result<(), ServeError> {
+        drop(self.ends);
+        join(self.thread, "the thread of the timers")
     }
 }
 
@@ -162,10 +203,10 @@ where
 fn start(
     name: String,
     alarm: &Alarm,
+    runtime: Runtime,
     body: impl FnOnce(&Runtime) + Send + 'static,
 ) -> Result<JoinHandle<()>, ServeError> {
     let guard = alarm.guard();
-    let runtime = new_runtime()?;
     let thread = move || {
         let _guard = guard;
         body(&runtime);
@@ -176,12 +217,23 @@ fn start(
         .map_err(ServeError::Start)
 }
 
-fn new_runtime() -> Result<Runtime, ServeError> {
-    Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(ServeError::Start)
+/// What a thread's runtime waits for. A worker's has no timer: with one it would look at the clock, and wait with a time limit, at each turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Drives {
+    All,
+    Sockets,
+    Timers,
+}
+
+fn new_runtime(drives: Drives) -> Result<Runtime, ServeError> {
+    let mut builder = Builder::new_current_thread();
+    if drives != Drives::Timers {
+        builder.enable_io();
+    }
+    if drives != Drives::Sockets {
+        builder.enable_time();
+    }
+    builder.build().map_err(ServeError::Start)
 }
 
 fn join(thread: JoinHandle<()>, name: &'static str) -> Result<(), ServeError> {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tracing::{debug, info};
 use weirline_log::{LogReader, LogWriter};
-use weirline_tokio::{Entropy, Listener, Observer};
+use weirline_tokio::{Entropy, Listener, Observer, Timers};
 
 use crate::alarm::Alarm;
 use crate::committer::Committer;
@@ -57,6 +57,7 @@ where
         reader,
         entropy,
         observer,
+        timers: Timers::here(),
         stop: stopped,
     };
     let listener = Shared(Rc::new(listener));

@@ -15,7 +15,7 @@ use weirline_handshake::Rejection;
 use weirline_log::LogReader;
 use weirline_resume::TextServer;
 use weirline_tokio::{
-    AcceptError, Accepted, Connection, Driver, Entropy, Handler, Listener, Observer, accept,
+    AcceptError, Accepted, Connection, Driver, Entropy, Handler, Listener, Observer, Timers, accept,
 };
 
 use crate::echo::EchoHandler;
@@ -40,6 +40,7 @@ struct Core<R, O> {
     streams: Rc<Streams<R>>,
     entropy: Entropy,
     observer: O,
+    timers: Timers,
 }
 
 /// What every worker is made of; each gets a clone.
@@ -50,6 +51,7 @@ pub(crate) struct Parts<R, O> {
     pub(crate) reader: R,
     pub(crate) entropy: Entropy,
     pub(crate) observer: O,
+    pub(crate) timers: Timers,
     pub(crate) stop: watch::Receiver<Stage>,
 }
 
@@ -65,6 +67,7 @@ where
             reader,
             entropy,
             observer,
+            timers,
             stop,
         } = parts;
         let streams = Rc::new(Streams {
@@ -84,6 +87,7 @@ where
                 streams,
                 entropy,
                 observer,
+                timers,
             }),
             stop,
         }
@@ -124,7 +128,7 @@ where
                     tokio::select! {
                         biased;
                         _ = self.stop.wait_for(|stage| *stage > Stage::Running) => return,
-                        () = clock::sleep(pause) => {}
+                        () = self.core.timers.sleep(pause) => {}
                     }
                 }
             }
@@ -168,7 +172,7 @@ where
             biased;
             () = registry.emptied() => {}
             _ = self.stop.wait_for(|stage| *stage > Stage::Closing) => {}
-            () = clock::sleep(self.core.config.shutdown_timeout) => {}
+            () = self.core.timers.sleep(self.core.config.shutdown_timeout) => {}
         }
         if registry.len() > 0 {
             warn!(
@@ -303,7 +307,8 @@ fn drive<S, R, O, H>(
         accepted.residue,
         handler,
         core.observer.clone(),
-    );
+    )
+    .with_timers(core.timers.clone());
     drop(spawn_local(driver));
 }
 
@@ -385,6 +390,7 @@ mod tests {
             reader: MemoryLog::new(MemoryConfig::default(), 1).split().1,
             entropy: Entropy::from_fn(|bytes| bytes.fill(0)),
             observer: (),
+            timers: Timers::here(),
             stop: stopped,
         };
         let worker = Worker::new(0, parts);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, timeout_at};
 use weirline_handshake::{HeadLimits, Progress, Rejection, RequestReader, UpgradeRequest, UpgradeResponse};
 
+use crate::Timers;
+
 /// Limits of an accepted handshake.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AcceptSettings {
     /// From the first look at the stream to the last byte of the answer, however many bytes trickle in between. Default
@@ -17,6 +18,8 @@ pub struct AcceptSettings {
     pub deadline: Duration,
     /// Bounds of the request's head. Default 16 KiB and 64 fields.
     pub head: HeadLimits,
+    /// Where the deadlines are set. Default: on the runtime that polls.
+    pub timers: Timers,
 }
 
 impl Default for AcceptSettings {
@@ -24,6 +27,7 @@ impl Default for AcceptSettings {
         Self {
             deadline: Duration::from_secs(10),
             head: HeadLimits::default(),
+            timers: Timers::here(),
         }
     }
 }
@@ -80,9 +84,12 @@ pub async fn accept<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let deadline = Instant::now() + settings.deadline;
+    let now = || tokio::time::Instant::now().into_std();
+    let deadline = now() + settings.deadline;
     let late = |_| AcceptError::Deadline(settings.deadline);
-    let read = timeout_at(deadline, read_request(&mut stream, settings.head))
+    let timers = &settings.timers;
+    let read = timers
+        .timeout_at(deadline, read_request(&mut stream, settings.head))
         .await
         .map_err(late)?;
     let decision = match read {
@@ -92,7 +99,8 @@ where
     };
     match decision {
         Ok((request, residue, response)) => {
-            timeout_at(deadline, write_all(&mut stream, &response.encode()))
+            timers
+                .timeout_at(deadline, write_all(&mut stream, &response.encode()))
                 .await
                 .map_err(late)??;
             let subprotocol = response.chosen_subprotocol().map(|name| name.as_str().to_owned());
@@ -105,8 +113,10 @@ where
         }
         Err(rejection) => {
             // The refusal is the result, whether or not the peer waits for it.
-            let until = deadline.min(Instant::now() + REFUSAL_DEADLINE);
-            let _ = timeout_at(until, refuse(&mut stream, &rejection.encode())).await;
+            let until = deadline.min(now() + REFUSAL_DEADLINE);
+            let _ = timers
+                .timeout_at(until, refuse(&mut stream, &rejection.encode()))
+                .await;
             Err(AcceptError::Rejected(rejection))
         }
     }

@@ -13,17 +13,17 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::{Context as TaskContext, Poll, ready};
+use std::task::{Context as TaskContext, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use weirline_connection::{Cause, CloseCode, Connection, End, Event, Input};
+use weirline_connection::{Assembly, Cause, CloseCode, Connection, End, Event, Input};
 use weirline_flow::Tally;
 
 use crate::buffer::{self, ReadBuffer};
-use crate::{Context, Handler, HandlerError, Observer};
+use crate::{Context, Handler, HandlerError, Observer, Timers};
 
 /// Drives one connection over a stream until it ends.
 ///
@@ -43,7 +43,9 @@ pub struct Driver<S, H, O = ()> {
     held: Option<Box<Event<'static>>>,
     /// Input behind `held`.
     unread: BytesMut,
-    timer: Option<Pin<Box<Sleep>>>,
+    timers: Timers,
+    /// Set for the next deadline, or for an earlier time.
+    timer: Option<Timer>,
     /// Why nothing can be written any more. What the peer said before is still read, then the connection is over.
     write_error: Option<WriteError>,
     /// What the handler wants.
@@ -56,6 +58,12 @@ pub struct Driver<S, H, O = ()> {
     eof: bool,
     handler_failed: bool,
     unflushed: bool,
+}
+
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    waker: Waker,
 }
 
 #[derive(Clone, Copy)]
@@ -108,6 +116,9 @@ impl Turn<'_, '_> {
 const READS_PER_TURN: usize = 4;
 const BYTES_READ_PER_TURN: usize = 256 << 10;
 
+/// Bytes of one read into a message's own buffer.
+const BYTES_READ_IN_PLACE_MAX: usize = 256 << 10;
+
 /// Messages and control frames in one turn, beyond which the rest of a read must wait: one read may bring ten thousand.
 const EVENTS_PER_TURN: usize = 4096;
 
@@ -141,6 +152,7 @@ where
             observer,
             held: None,
             unread: BytesMut::from(residue),
+            timers: Timers::here(),
             timer: None,
             write_error: None,
             reading: true,
@@ -150,6 +162,12 @@ where
             handler_failed: false,
             unflushed: false,
         }
+    }
+
+    /// Sets the connection's timer elsewhere than on the runtime that polls this.
+    pub fn with_timers(mut self, timers: Timers) -> Self {
+        self.timers = timers;
+        self
     }
 
     /// One turn, with the thread's buffer to encode into.
@@ -181,6 +199,9 @@ where
         }
         for _ in 0..ROUNDS_PER_TURN {
             let mut progress = self.round(turn);
+            if !H::WORKS && self.is_at_rest(turn) {
+                progress = false;
+            }
             if self.connection.poll_end().is_some() {
                 break;
             }
@@ -205,10 +226,21 @@ where
         Poll::Pending
     }
 
+    /// Whether another round would find nothing to do.
+    fn is_at_rest(&self, turn: &Turn<'_, '_>) -> bool {
+        turn.read_pending
+            && self.unread.is_empty()
+            && self.held.is_none()
+            && self.connection.is_open()
+            && !self.connection.wants_transmit()
+    }
+
     /// Work, read, write. Says whether anything moved.
     fn round(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let unwritable = self.write_error.is_some();
-        self.guard(turn.now, |handler, cx| handler.poll_work(cx, turn.task));
+        if H::WORKS {
+            self.guard(turn.now, |handler, cx| handler.poll_work(cx, turn.task));
+        }
         // What is thrown away: the peer gets no answer any more, and the handler wants no message.
         self.held.take_if(|_| self.draining);
         let mut progress = self.read(turn);
@@ -251,44 +283,65 @@ where
         if turn.read_pending || !self.wants_input() {
             return progress;
         }
-        let mut buffer = ReadBuffer::take();
         while self.wants_input() && !turn.input_is_used_up() {
-            let mut read = ReadBuf::new(buffer.bytes());
-            match Pin::new(&mut self.stream).poll_read(turn.task, &mut read) {
+            let read = match self.connection.take_assembly() {
+                Some(assembly) => self.read_in_place(assembly, turn),
+                None => self.read_to_buffer(turn),
+            };
+            match read {
                 Poll::Pending => {
                     turn.read_pending = true;
                     break;
                 }
-                Poll::Ready(Ok(())) if read.filled().is_empty() => {
+                Poll::Ready(Ok(0)) => {
                     self.eof = true;
                     self.connection.handle_eof(turn.now);
-                    progress = true;
                 }
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(Ok(bytes)) => {
                     turn.reads += 1;
-                    turn.bytes_read += read.filled().len();
+                    turn.bytes_read += bytes;
                     if let Some(error) = &mut self.write_error {
                         error.reads_left = error.reads_left.saturating_sub(1);
                     }
-                    progress = true;
-                    let left = self.feed(read.filled_mut(), turn);
-                    let filled = read.filled();
-                    self.unread.extend_from_slice(&filled[filled.len() - left..]);
                 }
-                Poll::Ready(Err(error)) => {
-                    self.connection.handle_io_error(error.kind());
-                    progress = true;
-                }
+                Poll::Ready(Err(error)) => self.connection.handle_io_error(error.kind()),
             }
+            progress = true;
+        }
+        progress
+    }
+
+    /// Reads into the thread's buffer, and takes what comes; says how many bytes.
+    fn read_to_buffer(&mut self, turn: &mut Turn<'_, '_>) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuffer::take();
+        let mut read = ReadBuf::new(buffer.bytes());
+        let result = Pin::new(&mut self.stream).poll_read(turn.task, &mut read);
+        let bytes = read.filled().len();
+        if bytes > 0 {
+            let left = self.feed(read.filled_mut(), turn);
+            self.unread.extend_from_slice(&read.filled()[bytes - left..]);
         }
         buffer.put_back();
-        progress
+        result.map_ok(|()| bytes)
+    }
+
+    /// Reads into the message's own buffer; says how many bytes.
+    fn read_in_place(&mut self, mut assembly: Assembly, turn: &mut Turn<'_, '_>) -> Poll<io::Result<usize>> {
+        let mut room = assembly.room().limit(BYTES_READ_IN_PLACE_MAX);
+        let result = pin!(self.stream.read_buf(&mut room)).poll(turn.task);
+        let now = turn.now;
+        self.catch(now, |driver| {
+            if let Some(event) = driver.connection.handle_assembly(now, assembly) {
+                driver.take_event(event, turn);
+            }
+        });
+        result
     }
 
     /// Looks at what had to wait.
     fn feed_unread(&mut self, turn: &mut Turn<'_, '_>) -> bool {
         let mut progress = false;
-        if self.accepts_messages()
+        if self.accepts_messages(turn)
             && let Some(held) = self.held.take()
         {
             // The application reads, if slowly.
@@ -320,18 +373,22 @@ where
     fn feed_all(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> usize {
         let mut input = Input::new(bytes);
         while !input.is_empty() && self.held.is_none() && turn.events < EVENTS_PER_TURN {
-            match self.connection.handle_input(turn.now, &mut input) {
-                Some(event @ (Event::Message { .. } | Event::Part { .. })) if !self.makes_room(turn) => {
-                    self.held = Some(Box::new(event.into_owned()));
-                }
-                Some(event) => {
-                    turn.events += 1;
-                    self.deliver(turn.now, event);
-                }
-                None => {}
+            if let Some(event) = self.connection.handle_input(turn.now, &mut input) {
+                self.take_event(event, turn);
             }
         }
         input.rest().len()
+    }
+
+    /// Hands an event on, or holds it back where the handler cannot take it.
+    fn take_event(&mut self, event: Event<'_>, turn: &mut Turn<'_, '_>) {
+        let is_data = matches!(event, Event::Message { .. } | Event::Part { .. });
+        if is_data && !self.makes_room(turn) {
+            self.held = Some(Box::new(event.into_owned()));
+        } else {
+            turn.events += 1;
+            self.deliver(turn.now, event);
+        }
     }
 
     fn deliver(&mut self, now: Instant, event: Event<'_>) {
@@ -438,14 +495,22 @@ where
 
     /// Whether a message can be delivered: the handler wants it, and its answer finds room. A closing connection has no
     /// answers to wait for.
-    fn accepts_messages(&self) -> bool {
-        let has_room = !self.answered || !self.connection.is_open() || self.connection.send_capacity() > 0;
+    fn accepts_messages(&self, turn: &Turn<'_, '_>) -> bool {
+        let capacity = || {
+            if turn.write_pending {
+                self.connection.send_capacity()
+            } else {
+                // What is not taken at once stays here rather than unread; the bound is the same.
+                self.connection.reply_capacity()
+            }
+        };
+        let has_room = !self.answered || !self.connection.is_open() || capacity() > 0;
         self.draining || (self.reading && has_room)
     }
 
     /// The same, after writing if that could help.
     fn makes_room(&mut self, turn: &mut Turn<'_, '_>) -> bool {
-        self.accepts_messages() || (self.reading && self.write(turn) && self.accepts_messages())
+        self.accepts_messages(turn) || (self.reading && self.write(turn) && self.accepts_messages(turn))
     }
 
     fn wants_input(&self) -> bool {
@@ -492,11 +557,11 @@ where
 
     /// One vectored write of what waits.
     fn write_once(&mut self, task: &mut TaskContext<'_>) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let filled = self.connection.poll_transmit(&mut slices);
-        let written = if filled == 1 {
-            ready!(Pin::new(&mut self.stream).poll_write(task, &slices[0]))?
+        let written = if let Some(slice) = self.connection.poll_transmit_one() {
+            ready!(Pin::new(&mut self.stream).poll_write(task, slice))?
         } else {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.connection.poll_transmit(&mut slices);
             ready!(Pin::new(&mut self.stream).poll_write_vectored(task, &slices[..filled]))?
         };
         // A transport that takes nothing never will.
@@ -544,18 +609,29 @@ where
         let Some(at) = [due, wake].into_iter().flatten().min() else {
             return false;
         };
-        let at = tokio::time::Instant::from_std(at);
+        let waker = turn.task.waker();
         let timer = match &mut self.timer {
             Some(timer) => {
                 // A timer that is set too early costs one wake-up; setting it anew for each message would cost more.
-                if at < timer.deadline() || timer.is_elapsed() {
-                    timer.as_mut().reset(at);
+                let early = timer.sleep.deadline().into_std() <= at && !timer.sleep.is_elapsed();
+                if early && timer.waker.will_wake(waker) {
+                    return false;
+                }
+                if !early {
+                    timer.sleep.as_mut().reset(at.into());
                 }
                 timer
             }
-            none => none.insert(Box::pin(tokio::time::sleep_until(at))),
+            none => {
+                let sleep = Box::pin(self.timers.sleep_until(at));
+                none.insert(Timer {
+                    sleep,
+                    waker: waker.clone(),
+                })
+            }
         };
-        timer.as_mut().poll(turn.task).is_ready()
+        timer.waker.clone_from(waker);
+        timer.sleep.as_mut().poll(turn.task).is_ready()
     }
 
     fn finish(&mut self, end: &End) {

@@ -13,6 +13,10 @@ use weirline_flow::Tally;
 /// a queue, see [`channel`](crate::channel). A method that panics or returns an error ends its own connection with 1011,
 /// and nobody else's.
 pub trait Handler {
+    /// Whether [`poll_work`](Self::poll_work) does anything. A handler that leaves it as it is says `false`, and saves the driver a round
+    /// in each turn.
+    const WORKS: bool = true;
+
     /// Something arrived.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod entropy;
 mod handler;
 mod net;
 mod observer;
+mod timers;
 
 pub use accept::{AcceptError, AcceptSettings, Accepted, accept};
 pub use channel::{
@@ -22,6 +23,7 @@ pub use entropy::Entropy;
 pub use handler::{Context, Handler, HandlerError};
 pub use net::{Connector, Listener, TcpConnector};
 pub use observer::Observer;
+pub use timers::Timers;
 
 pub use weirline_connection::{
     Cause, CloseCode, Config, Connection, End, Event, MaskSource, MessageKind, Payload, ProtocolError,

@@ -21,10 +21,15 @@ impl Server {
         Ok(Self { child, address })
     }
 
-    /// CPU time of its only thread so far, in nanoseconds.
+    /// CPU time of all its threads so far, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> Result<u64> {
-        let account = self.read("schedstat")?;
-        Ok(account.split_whitespace().next().ok_or("no CPU time")?.parse()?)
+        let mut sum = 0;
+        for thread in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let account = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+            let ran = account.split_whitespace().next().ok_or("no CPU time")?;
+            sum += ran.parse::<u64>()?;
+        }
+        Ok(sum)
     }
 
     /// Resident bytes, from the kernel's exact account.

@@ -51,13 +51,15 @@ enum Library {
 
 impl Library {
     /// As in their own examples: `#[tokio::main]` starts a timer, and the runtimes of the echo servers of fastwebsockets and
-    /// tokio-websockets have none. The floor is what is left without anything.
+    /// tokio-websockets have none. Ours has its timers on another thread, as in the server. The floor is what is left without anything.
     fn has_timer(self) -> bool {
         match self {
-            Self::Weirline | Self::TokioTungstenite | Self::TokioTungstenite4k | Self::SockudoWs => true,
-            Self::Floor | Self::TokioWebsockets | Self::TokioWebsocketsBatched | Self::Fastwebsockets => {
-                false
-            }
+            Self::TokioTungstenite | Self::TokioTungstenite4k | Self::SockudoWs => true,
+            Self::Weirline
+            | Self::Floor
+            | Self::TokioWebsockets
+            | Self::TokioWebsocketsBatched
+            | Self::Fastwebsockets => false,
         }
     }
 }
@@ -75,6 +77,9 @@ fn main() -> Result {
         rustix::thread::sched_setaffinity(None, &cores)?;
     }
     rlimit::increase_nofile_limit(u64::MAX)?;
+    if let Library::Weirline = cli.library {
+        weirline::start_timers()?;
+    }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_io();
     if cli.library.has_timer() {
