@@ -1,8 +1,10 @@
 //! `cargo xtask sim mutants`: does the simulator find bugs that we know to be there?
 //!
 //! Each `sim/mutants/*.patch` plants one bug in the shipped crates. A copy of the tree is patched, the simulator is
-//! built there and must fail within a number of seeds; on the copy without a patch it must not.
+//! built there and must fail within a number of seeds; on the copy without a patch it must not. A patch may name the scenario and the
+//! oracle that must find it: what another oracle sees would not prove that one.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,8 @@ use crate::process::Run;
 use crate::sim;
 use crate::workspace::Workspace;
 
-const SCENARIOS: &[&str] = &["smoke", "partition"];
+/// Where a mutant is tried that names no scenario.
+const SCENARIOS: [&str; 2] = ["smoke", "partition"];
 
 /// A bug may hang the simulator itself, which none of its oracles can see.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -39,10 +42,26 @@ struct Options {
 struct Mutant {
     name: String,
     bug: String,
+    aim: Option<Aim>,
     patch: PathBuf,
 }
 
-/// What a run of the simulator over all scenarios said.
+/// Which oracle must find a bug, and in which scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Aim {
+    scenario: String,
+    oracle: String,
+}
+
+impl Mutant {
+    fn scenarios(&self) -> Vec<&str> {
+        self.aim
+            .as_ref()
+            .map_or_else(|| SCENARIOS.to_vec(), |aim| vec![&aim.scenario])
+    }
+}
+
+/// What the simulator said.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Caught {
@@ -51,7 +70,7 @@ enum Verdict {
         oracle: String,
     },
     Survived,
-    /// Neither: the simulator broke, or a patch does not apply or build.
+    /// Neither: the simulator broke, a patch does not apply or build, or other oracles than the one named found it.
     Broken(String),
 }
 
@@ -95,7 +114,8 @@ fn run(workspace: &Workspace, options: &Options) -> Result<bool, String> {
     let started = Instant::now();
     laboratory.restore()?;
     let program = sim::build(&laboratory.tree, &laboratory.target, true)?;
-    let sound = laboratory.judge(&program, options.seeds)?;
+    let scenarios: BTreeSet<&str> = mutants.iter().flat_map(Mutant::scenarios).collect();
+    let sound = laboratory.judge(&program, options.seeds, scenarios, None)?;
     println!(
         "        {}, {:.0} s",
         described(&sound, true),
@@ -147,6 +167,7 @@ fn choose(workspace: &Workspace, only: &[String]) -> Result<Vec<Mutant>, String>
         mutants.push(Mutant {
             name: name.to_owned(),
             bug,
+            aim: aim_of(&text),
             patch,
         });
     }
@@ -170,6 +191,15 @@ fn bug_of(patch: &str) -> Option<String> {
     let is_diff = first.starts_with("diff ") || first.starts_with("--- ");
     let words = first.trim_start_matches('#').trim();
     (!is_diff && !words.is_empty()).then(|| words.to_owned())
+}
+
+/// The second line, `# SCENARIO: ORACLE`, says what must find it.
+fn aim_of(patch: &str) -> Option<Aim> {
+    let (scenario, oracle) = patch.lines().nth(1)?.strip_prefix("# ")?.split_once(": ")?;
+    Some(Aim {
+        scenario: scenario.to_owned(),
+        oracle: oracle.to_owned(),
+    })
 }
 
 /// The copy of the tree in which bugs are planted, and what is built from it.
@@ -200,7 +230,7 @@ impl<'w> Laboratory<'w> {
             return Ok(Verdict::Broken(error));
         }
         match sim::build(&self.tree, &self.target, false) {
-            Ok(program) => self.judge(&program, seeds),
+            Ok(program) => self.judge(&program, seeds, mutant.scenarios(), mutant.aim.as_ref()),
             Err(error) => {
                 println!("{error}");
                 Ok(Verdict::Broken("does not build".into()))
@@ -221,21 +251,26 @@ impl<'w> Laboratory<'w> {
         })
     }
 
-    fn judge(&self, program: &Path, seeds: u32) -> Result<Verdict, String> {
-        for scenario in SCENARIOS {
-            let run = Run::new(program, &self.tree).args([
-                "run",
-                "--scenario",
-                scenario,
-                "--seeds",
-                &seeds.to_string(),
-            ]);
+    /// Runs scenarios until one finds something. With an aim all seeds are run: which oracle speaks first is chance.
+    fn judge<'s>(
+        &self,
+        program: &Path,
+        seeds: u32,
+        scenarios: impl IntoIterator<Item = &'s str>,
+        aim: Option<&Aim>,
+    ) -> Result<Verdict, String> {
+        let seeds = seeds.to_string();
+        for scenario in scenarios {
+            let run = Run::new(program, &self.tree)
+                .args(["run", "--scenario", scenario, "--seeds", &seeds])
+                .args(aim.map(|_| "--keep-going"));
             let file = self.target.with_file_name("output.txt");
             let (status, output) = match run.capture_within(LIMIT, &file) {
                 Ok(ended) => ended,
                 Err(error) => return Ok(Verdict::Broken(error)),
             };
-            let verdict = verdict_of(scenario, status.code(), &output);
+            let oracle = aim.map(|aim| aim.oracle.as_str());
+            let verdict = verdict_of(scenario, status.code(), &output, oracle);
             if verdict == Verdict::Survived {
                 continue;
             }
@@ -250,7 +285,7 @@ impl<'w> Laboratory<'w> {
 
 /// Exit codes as `sim/README.md` gives them: 1, 2 and 3 are findings; 4 (a case that never arose) is none,
 /// since few seeds may not reach it.
-fn verdict_of(scenario: &str, code: Option<i32>, output: &str) -> Verdict {
+fn verdict_of(scenario: &str, code: Option<i32>, output: &str, wanted: Option<&str>) -> Verdict {
     let oracle = match code {
         Some(0 | 4) => return Verdict::Survived,
         Some(1) => "an invariant",
@@ -259,10 +294,16 @@ fn verdict_of(scenario: &str, code: Option<i32>, output: &str) -> Verdict {
         Some(code) => return Verdict::Broken(format!("the simulator exited with {code}")),
         None => return Verdict::Broken("the simulator was ended by a signal".into()),
     };
-    let line = output
+    let mut violations = output
         .lines()
-        .find(|line| line.trim_start().starts_with("violation:"))
-        .unwrap_or_default();
+        .filter(|line| line.trim_start().starts_with("violation:"));
+    let line = match wanted {
+        None => violations.next().unwrap_or_default(),
+        Some(wanted) => match violations.find(|line| field(line, "oracle") == Some(wanted)) {
+            Some(line) => line,
+            None => return Verdict::Broken(format!("found, but not by {wanted}")),
+        },
+    };
     Verdict::Caught {
         scenario: scenario.to_owned(),
         seeds: field(line, "after").unwrap_or("?").to_owned(),
@@ -299,7 +340,7 @@ fn table(rows: &[Row]) -> String {
         .unwrap_or(0)
         .max("mutant".len());
     let mut text = format!(
-        "\n{:<width$}  caught  seeds  scenario   oracle        time  bug\n",
+        "\n{:<width$}  caught  seeds  scenario         oracle        time  bug\n",
         "mutant"
     );
     for Row {
@@ -321,7 +362,7 @@ fn table(rows: &[Row]) -> String {
         let seconds = took.as_secs_f64();
         let _ = writeln!(
             text,
-            "{name:<width$}  {caught:<6}  {seeds:>5}  {scenario:<9}  {oracle:<10}  {seconds:>4.0} s  {bug}"
+            "{name:<width$}  {caught:<6}  {seeds:>5}  {scenario:<15}  {oracle:<10}  {seconds:>4.0} s  {bug}"
         );
     }
     text
@@ -339,19 +380,52 @@ mod tests {
             seeds: "18".into(),
             oracle: "I6".into(),
         };
-        assert_eq!(verdict_of("smoke", Some(1), output), caught);
+        assert_eq!(verdict_of("smoke", Some(1), output, None), caught);
         let bare = |oracle: &str| Verdict::Caught {
             scenario: "smoke".into(),
             seeds: "?".into(),
             oracle: oracle.into(),
         };
-        assert_eq!(verdict_of("smoke", Some(2), ""), bare("convergence"));
-        assert_eq!(verdict_of("smoke", Some(3), ""), bare("determinism"));
-        assert_eq!(verdict_of("smoke", Some(0), ""), Verdict::Survived);
-        assert_eq!(verdict_of("smoke", Some(4), ""), Verdict::Survived);
-        assert!(matches!(verdict_of("smoke", Some(5), ""), Verdict::Broken(_)));
-        assert!(matches!(verdict_of("smoke", Some(101), ""), Verdict::Broken(_)));
-        assert!(matches!(verdict_of("smoke", None, ""), Verdict::Broken(_)));
+        assert_eq!(verdict_of("smoke", Some(2), "", None), bare("convergence"));
+        assert_eq!(verdict_of("smoke", Some(3), "", None), bare("determinism"));
+        assert_eq!(verdict_of("smoke", Some(0), "", None), Verdict::Survived);
+        assert_eq!(verdict_of("smoke", Some(4), "", None), Verdict::Survived);
+        assert!(matches!(
+            verdict_of("smoke", Some(5), "", None),
+            Verdict::Broken(_)
+        ));
+        assert!(matches!(
+            verdict_of("smoke", Some(101), "", None),
+            Verdict::Broken(_)
+        ));
+        assert!(matches!(verdict_of("smoke", None, "", None), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn an_aimed_mutant_must_be_found_by_its_oracle() {
+        let output = "violation: scenario=fin-race seed=0 after=1 oracle=W9 lost\n\
+                      violation: scenario=fin-race seed=3 after=4 oracle=W8 another code\n";
+        let caught = |oracle: &str, seeds: &str| Verdict::Caught {
+            scenario: "fin-race".into(),
+            seeds: seeds.into(),
+            oracle: oracle.into(),
+        };
+        let verdict = |wanted| verdict_of("fin-race", Some(1), output, wanted);
+        assert_eq!(verdict(Some("W8")), caught("W8", "4"));
+        assert_eq!(verdict(Some("W9")), caught("W9", "1"));
+        assert_eq!(
+            verdict(Some("W1")),
+            Verdict::Broken("found, but not by W1".into())
+        );
+        assert_eq!(verdict(None), caught("W9", "1"));
+
+        let aim = aim_of("# a bug\n# fin-race: W8\ndiff --git a/x b/x\n");
+        let expected = Aim {
+            scenario: "fin-race".into(),
+            oracle: "W8".into(),
+        };
+        assert_eq!(aim, Some(expected));
+        assert_eq!(aim_of("# a bug\ndiff --git a/x b/x\n"), None);
     }
 
     /// A repository of its own in the temporary folder, removed at the end.
