@@ -327,8 +327,10 @@ where
 
     /// Reads into the message's own buffer; says how many bytes.
     fn read_in_place(&mut self, mut assembly: Assembly, turn: &mut Turn<'_, '_>) -> Poll<io::Result<usize>> {
-        let mut room = assembly.room().limit(BYTES_READ_IN_PLACE_MAX);
-        let result = pin!(self.stream.read_buf(&mut room)).poll(turn.task);
+        let result = {
+            let mut room = assembly.room().limit(BYTES_READ_IN_PLACE_MAX);
+            pin!(self.stream.read_buf(&mut room)).poll(turn.task)
+        };
         let now = turn.now;
         self.catch(now, |driver| {
             if let Some(event) = driver.connection.handle_assembly(now, assembly) {
