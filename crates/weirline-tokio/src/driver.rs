@@ -633,7 +633,9 @@ where
             }
         };
         timer.waker.clone_from(waker);
-        timer.sleep.as_mut().poll(turn.task).is_ready()
+        // A task that has used up its budget would leave the timer unset, and it is not looked at again before its time.
+        let mut sleep = pin!(tokio::task::unconstrained(timer.sleep.as_mut()));
+        sleep.as_mut().poll(turn.task).is_ready()
     }
 
     fn finish(&mut self, end: &End) {
