@@ -85,7 +85,7 @@ pub(crate) fn run(binary: &Path) -> Outcome {
 }
 
 /// The 99th percentile of the neighbour's round trips, in milliseconds.
-fn percentile(neighbour: &mut Client) -> Outcome<f64> {
+pub(crate) fn percentile(neighbour: &mut Client) -> Outcome<f64> {
     let request = short_frame(0x82, &[7; 125]);
     let mut took = Vec::with_capacity(EXCHANGES);
     for _ in 0..EXCHANGES {
@@ -148,7 +148,7 @@ fn unless_blocked(moved: std::io::Result<usize>) -> std::io::Result<usize> {
     }
 }
 
-fn median(figures: &mut [f64]) -> f64 {
+pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

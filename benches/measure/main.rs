@@ -11,6 +11,7 @@ mod callgrind;
 mod churn;
 mod client;
 mod fairness;
+mod hostile;
 mod idle;
 mod pipe;
 mod server;
@@ -47,6 +48,8 @@ enum What {
     Churn(Server),
     /// What a connection with endless input costs its neighbour on the same worker
     Fairness(Server),
+    /// 2000 drippers, 3000 shut windows, pings without end: when they are gone, and what a healthy client notices
+    Hostile(Server),
     /// Instructions per MiB of sending one message through a pipe of 64 KiB, at 16 and 256 MiB (needs valgrind)
     Pipe,
     /// The work that `pipe` counts: sends one message of so many MiB
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         What::Attacks(Server { server }) => attacks::run(&server),
         What::Churn(Server { server }) => churn::run(&server),
         What::Fairness(Server { server }) => fairness::run(&server),
+        What::Hostile(Server { server }) => hostile::run(&server),
         What::Pipe => pipe::compare(),
         What::PipeOnce { mebibytes } => pipe::once(mebibytes),
         What::Bytewise => bytewise::compare(),

@@ -4,13 +4,14 @@ use crate::process::Run;
 use crate::workspace::Workspace;
 
 /// What is measured when nothing is named. All but the last two start the server.
-const ALL: [&str; 8] = [
+const ALL: [&str; 9] = [
     "syscalls",
     "idle",
     "subscribers",
     "attacks",
     "churn",
     "fairness",
+    "hostile",
     "pipe",
     "bytewise",
 ];
