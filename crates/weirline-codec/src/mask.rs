@@ -1,5 +1,7 @@
 //! Masking (RFC 6455 §5.3).
 
+use multiversion::multiversion;
+
 /// The four bytes that a client exclusive-ors over a frame's payload (RFC 6455 §5.3).
 ///
 /// A client must draw a fresh, unpredictable key for each frame (RFC 6455 §10.3); where it comes from is the caller's
@@ -39,7 +41,8 @@ pub fn apply_mask(key: MaskKey, offset: u64, data: &mut [u8]) {
 /// Below this length the vectorised loop costs more to enter than it saves.
 const SHORT_BYTES: usize = 128;
 
-/// Words of eight bytes are what the auto-vectoriser turns into the widest loads of the target.
+/// Words of eight bytes are what the auto-vectoriser turns into the widest loads of the machine.
+#[multiversion(targets("x86_64+avx2"))]
 fn mask_long(narrow: u32, wide: u64, data: &mut [u8]) {
     let (words, tail) = data.as_chunks_mut::<8>();
     for word in words {
