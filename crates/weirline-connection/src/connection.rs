@@ -490,20 +490,22 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn send_capacity(&self) -> usize {
-        self.capacity_below(self.config.send_window_bytes)
+        self.capacity_below(self.config.send_window_bytes, self.config.send_queue.messages)
     }
 
     /// The same for answers to what has been read already, as long as the transport takes all that it is given: four send windows, where the
-    /// queue is larger than that, so that more answers leave with one write.
+    /// queue is larger than that, so that more answers leave with one write. It is 0 as well when the queue has half of its messages: one
+    /// message may bring about several answers.
     #[inline]
     #[must_use]
     pub fn reply_capacity(&self) -> usize {
-        self.capacity_below(reply_window(&self.config))
+        let messages = self.config.send_queue.messages.div_ceil(2);
+        self.capacity_below(reply_window(&self.config), messages)
     }
 
     #[inline]
-    fn capacity_below(&self, bytes: usize) -> usize {
-        if !self.closing.is_open() || self.output.queued_messages() >= self.config.send_queue.messages {
+    fn capacity_below(&self, bytes: usize, messages: usize) -> usize {
+        if !self.closing.is_open() || self.output.queued_messages() >= messages {
             return 0;
         }
         bytes.saturating_sub(self.output.data_bytes())

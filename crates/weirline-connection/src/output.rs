@@ -487,7 +487,7 @@ impl Output {
     /// All that waits, where that is one slice: the same as [`gather`](Self::gather), for the case that comes most often.
     #[inline]
     pub(crate) fn contiguous(&self) -> Option<&[u8]> {
-        self.run().map(|_| &self.arena[..])
+        self.run().filter(|len| *len > 0).map(|_| &self.arena[..])
     }
 
     /// Takes an empty buffer to encode into, unless something waits in one already.

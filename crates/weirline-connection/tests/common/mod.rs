@@ -185,6 +185,9 @@ pub(crate) fn take_slices<const N: usize>(connection: &mut Connection, now: Inst
         connection.wants_transmit(),
         "wants_transmit and poll_transmit agree"
     );
+    if let Some(one) = connection.poll_transmit_one() {
+        assert!(filled == 1 && *slices[0] == *one, "both ways give the same");
+    }
     let mut wire = Vec::new();
     for slice in &slices[..filled] {
         assert!(!slice.is_empty(), "an empty slice");
