@@ -209,13 +209,16 @@ async fn refusals_arrive_and_nothing_follows_them() {
             stream.write_all(&second).await.expect("no reset");
             let mut answer = String::new();
             stream.read_to_string(&mut answer).await.expect("no reset");
-            answer
+            stream.shutdown().await.expect("no reset");
+            (answer, stream)
         };
         let server = async {
             let (stream, _) = Listener::accept(&listener).await.unwrap();
             accept(stream, &AcceptSettings::default(), refuse).await
         };
-        let (accepted, answer) = tokio::join!(server, client);
+        let (accepted, (answer, stream)) = tokio::join!(server, client);
+        let reset = stream.take_error().unwrap();
+        assert!(reset.is_none(), "{status}: {reset:?}");
         match accepted {
             Err(AcceptError::Rejected(rejection)) => assert_eq!(rejection.status().as_u16(), status),
             other => panic!("{status}: {other:?}"),
