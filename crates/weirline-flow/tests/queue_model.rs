@@ -32,11 +32,14 @@ enum Answer {
     Broken(u32, BreakCause),
     Popped(Option<(u32, usize, Duration)>),
     Cleared(Tally),
+    /// Whether it was the first, and so was queued.
+    First(bool),
 }
 
 #[derive(Debug, Clone)]
 enum Step {
     Push(usize),
+    PushFirst(usize),
     Pop,
     Wait(u64),
     Clear,
@@ -134,6 +137,7 @@ impl ReferenceStateMachine for Model {
     fn transitions(_: &Self) -> BoxedStrategy<Step> {
         prop_oneof![
             5 => (0usize..50).prop_map(Step::Push),
+            2 => (0usize..50).prop_map(Step::PushFirst),
             3 => Just(Step::Pop),
             2 => (0u64..20).prop_map(Step::Wait),
             1 => Just(Step::Clear),
@@ -144,6 +148,12 @@ impl ReferenceStateMachine for Model {
     fn apply(mut state: Self, step: &Step) -> Self {
         state.answer = match *step {
             Step::Push(bytes) => state.push(bytes),
+            // The same as a push, where nothing is queued; else nothing happens.
+            Step::PushFirst(bytes) => {
+                let first = state.queued.is_empty();
+                assert!(!first || state.push(bytes) == Answer::Queued);
+                Answer::First(first)
+            }
             Step::Pop if state.queued.is_empty() => Answer::Popped(None),
             Step::Pop => {
                 let (id, bytes, at) = state.queued.remove(0);
@@ -204,6 +214,11 @@ impl StateMachineTest for Real {
                     Push::Broken(id, cause) => Answer::Broken(id, cause),
                     other => panic!("{other:?}"),
                 }
+            }
+            Step::PushFirst(bytes) => {
+                let first = real.queue.push_first(real.now, real.next_id, bytes);
+                real.next_id += u32::from(first);
+                Answer::First(first)
             }
             Step::Pop => Answer::Popped(
                 real.queue
