@@ -14,19 +14,34 @@ use tokio::time::{Sleep, Timeout};
 ///
 /// The other runtime must be driven as long as anything that was given its `Timers` lives.
 #[derive(Clone, Debug, Default)]
-pub struct Timers(Option<Handle>);
+pub struct Timers(Place);
+
+#[derive(Clone, Debug, Default)]
+enum Place {
+    #[default]
+    Here,
+    On(Handle),
+    OnDemand(fn() -> Handle),
+}
 
 impl Timers {
     /// On the runtime that the future is polled on, which must have a timer.
     #[must_use]
     pub fn here() -> Self {
-        Self(None)
+        Self(Place::Here)
     }
 
     /// On another runtime, which must have a timer.
     #[must_use]
     pub fn on(runtime: Handle) -> Self {
-        Self(Some(runtime))
+        Self(Place::On(runtime))
+    }
+
+    /// On another runtime, which is asked for whenever a timer is set: it need not exist before. A connection without a keepalive sets
+    /// none while its peer takes what it is sent.
+    #[must_use]
+    pub fn on_demand(runtime: fn() -> Handle) -> Self {
+        Self(Place::OnDemand(runtime))
     }
 
     /// Completes at `at`. Cancellation: nothing is lost.
@@ -58,7 +73,17 @@ impl Timers {
 
     /// A timer belongs to the runtime that is current when it is made.
     fn set<T>(&self, make: impl FnOnce() -> T) -> T {
-        let _on = self.0.as_ref().map(Handle::enter);
-        make()
+        match &self.0 {
+            Place::Here => make(),
+            Place::On(runtime) => {
+                let _on = runtime.enter();
+                make()
+            }
+            Place::OnDemand(runtime) => {
+                let runtime = runtime();
+                let _on = runtime.enter();
+                make()
+            }
+        }
     }
 }

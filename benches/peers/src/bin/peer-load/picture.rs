@@ -18,8 +18,8 @@ const BAR: f64 = 20.0;
 const LEAST: f64 = 0.3;
 const MOST: f64 = 64.0;
 
-const COLOURS: [&str; 8] = [
-    "#0b5cad", "#8a8a8a", "#b03a2e", "#e59866", "#1e8449", "#7dcea0", "#7d3c98", "#b7950b",
+const COLOURS: [&str; 9] = [
+    "#0b5cad", "#8a8a8a", "#b03a2e", "#e59866", "#1e8449", "#7dcea0", "#7d3c98", "#b7950b", "#5b8ff9",
 ];
 
 pub(crate) fn draw(report: &Report) -> String {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::cell::Cell;
 use crate::statistics::Spread;
-use crate::{FLOOR, OURS, Result, picture};
+use crate::{ALL_OURS, FLOOR, OURS, Result, picture};
 
 #[derive(Serialize)]
 pub(crate) struct Report {
@@ -25,6 +25,8 @@ pub(crate) struct CellReport {
     pub(crate) cell: Cell,
     rounds: usize,
     pub(crate) rows: Vec<Row>,
+    /// The better of our two ways.
+    pub(crate) ours: &'static str,
     pub(crate) fastest_peer: &'static str,
     /// Ours divided by the fastest peer's, pair by pair.
     pub(crate) ratio: Spread,
@@ -63,33 +65,32 @@ impl Report {
     }
 
     /// `figures`: for each server the nanoseconds per message of each round.
-    pub(crate) fn add_cell(&mut self, cell: Cell, figures: Vec<Vec<f64>>) {
-        let ours = &figures[0];
-        let pairs = |a: &[f64], b: &[f64]| Spread::of(a.iter().zip(b).map(|(a, b)| a / b));
-        let rows: Vec<Row> = self
-            .servers
+    pub(crate) fn add_cell(&mut self, cell: Cell, figures: &[Vec<f64>]) {
+        let medians: Vec<f64> = figures
             .iter()
-            .zip(&figures)
-            .map(|(name, theirs)| Row {
-                name,
-                ns_per_message: Spread::of(theirs.iter().copied()),
-                to_ours: pairs(theirs, ours),
-            })
+            .map(|figures| Spread::of(figures.iter().copied()).median)
             .collect();
-        let peers = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| ![OURS, FLOOR].contains(&row.name));
-        let fastest =
-            peers.min_by(|(_, a), (_, b)| a.ns_per_message.median.total_cmp(&b.ns_per_message.median));
-        let fastest = fastest.map_or(0, |(index, _)| index);
+        let fastest = |is_one: &dyn Fn(&'static str) -> bool| {
+            let ones = (0..medians.len()).filter(|index| is_one(self.servers[*index]));
+            ones.min_by(|a, b| medians[*a].total_cmp(&medians[*b]))
+                .unwrap_or_default()
+        };
+        let ours = fastest(&|name| ALL_OURS.contains(&name));
+        let peer = fastest(&|name| name != FLOOR && !ALL_OURS.contains(&name));
+        let pairs = |a: &[f64], b: &[f64]| Spread::of(a.iter().zip(b).map(|(a, b)| a / b));
+        let row = |(name, theirs): (&&'static str, &Vec<f64>)| Row {
+            name,
+            ns_per_message: Spread::of(theirs.iter().copied()),
+            to_ours: pairs(theirs, &figures[ours]),
+        };
         let report = CellReport {
             cell,
-            rounds: ours.len(),
-            fastest_peer: self.servers[fastest],
-            ratio: pairs(ours, &figures[fastest]),
+            rounds: figures[ours].len(),
+            ours: self.servers[ours],
+            fastest_peer: self.servers[peer],
+            ratio: pairs(&figures[ours], &figures[peer]),
             bar: if cell == BATCHED.0 { BATCHED.1 } else { 1.0 },
-            rows,
+            rows: self.servers.iter().zip(figures).map(row).collect(),
         };
         report.print();
         self.cells.push(report);
@@ -135,7 +136,10 @@ impl Report {
 
     fn idle_pair(&self) -> Option<(f64, &Figure)> {
         let ours = self.idle_bytes.iter().find(|figure| figure.name == OURS)?;
-        let peers = self.idle_bytes.iter().filter(|figure| figure.name != OURS);
+        let peers = self
+            .idle_bytes
+            .iter()
+            .filter(|figure| !ALL_OURS.contains(&figure.name));
         Some((ours.figure, peers.min_by(|a, b| a.figure.total_cmp(&b.figure))?))
     }
 }
@@ -164,9 +168,10 @@ impl CellReport {
     fn verdict(&self) -> String {
         let Spread { low, median, high } = self.ratio;
         format!(
-            "{} {}: {median:.2} ({low:.2}–{high:.2}) of {} (bar: {:.1})",
+            "{} {}: {} {median:.2} ({low:.2}–{high:.2}) of {} (bar: {:.1})",
             mark(self.holds()),
             self.cell,
+            self.ours,
             self.fastest_peer,
             self.bar
         )

@@ -35,7 +35,10 @@ struct Cli {
 enum Library {
     /// The same bytes, back as they came: what the kernel and the runtime cost alone
     Floor,
+    /// As in the server
     Weirline,
+    /// Without a keepalive, as the peers are
+    WeirlineNoKeepalive,
     /// Fed while there is input, flushed before it waits
     TokioTungstenite,
     /// The same with read buffers of 4 KiB, which its documentation recommends for many connections
@@ -56,6 +59,7 @@ impl Library {
         match self {
             Self::TokioTungstenite | Self::TokioTungstenite4k | Self::SockudoWs => true,
             Self::Weirline
+            | Self::WeirlineNoKeepalive
             | Self::Floor
             | Self::TokioWebsockets
             | Self::TokioWebsocketsBatched
@@ -77,9 +81,6 @@ fn main() -> Result {
         rustix::thread::sched_setaffinity(None, &cores)?;
     }
     rlimit::increase_nofile_limit(u64::MAX)?;
-    if let Library::Weirline = cli.library {
-        weirline::start_timers()?;
-    }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_io();
     if cli.library.has_timer() {
@@ -94,6 +95,9 @@ async fn serve(cli: Cli) -> Result {
     match cli.library {
         Library::Floor => accept_all(listener, cli.once, raw::begin).await,
         Library::Weirline => accept_all(listener, cli.once, weirline::begin).await,
+        Library::WeirlineNoKeepalive => {
+            accept_all(listener, cli.once, weirline::begin_without_keepalive).await
+        }
         Library::TokioTungstenite => accept_all(listener, cli.once, futures::tungstenite).await,
         Library::TokioTungstenite4k => accept_all(listener, cli.once, futures::tungstenite_4k).await,
         Library::TokioWebsockets => accept_all(listener, cli.once, futures::websockets).await,
