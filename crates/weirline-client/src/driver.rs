@@ -172,7 +172,7 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
             inner.close = None;
             let dialed = inner.machine.dial(now(), self.entropy.array());
             let dial = dialed.map_err(|error| match error {
-                DialError::Stopped => stopped(inner.stopped.take()),
+                DialError::Stopped => stopped(inner.stopped.as_ref()),
                 _ => ClientError::Numbers,
             })?;
             let state = inner.machine.state();
@@ -194,18 +194,18 @@ impl<C: Connector, S: Store> ClientDriver<C, S> {
         let frame = close.as_ref().map(|(code, reason)| (*code, reason.as_str()));
         let after = inner.machine.handle_disconnected(dial, now(), frame);
         shared.drain(&mut inner);
-        let cause = over?;
-        if inner.closing {
-            return Err(ClientError::Closed);
-        }
-        match after {
-            AfterLoss::Stopped => Err(stopped(inner.stopped.take())),
-            AfterLoss::Redial { hint } => {
+        match (after, over) {
+            (_, Err(why)) if !matches!(why, ClientError::Closed) => Err(why),
+            // What the server has said for good outlasts a close of the application that followed it.
+            (AfterLoss::Stopped, _) => Err(stopped(inner.stopped.as_ref())),
+            (_, Err(why)) => Err(why),
+            (_, Ok(_)) if inner.closing => Err(ClientError::Closed),
+            (AfterLoss::Redial { hint }, Ok(cause)) => {
                 let cause = close.map_or(cause, |(code, reason)| Cause::Closed { code, reason });
                 let hint = hint.max(cause.hint());
                 Ok((cause, hint))
             }
-            _ => Ok((cause, None)),
+            (_, Ok(cause)) => Ok((cause, None)),
         }
     }
 
@@ -366,9 +366,12 @@ async fn save<S: Store>(shared: &Shared, store: &mut S) -> Result<(), StoreError
 }
 
 /// The machine's last word, as the client's.
-fn stopped(event: Option<ClientEvent>) -> ClientError {
+pub(crate) fn stopped(event: Option<&ClientEvent>) -> ClientError {
     match event {
-        Some(ClientEvent::Failed(Failure::Refused { code, text })) => ClientError::Rejected { code, text },
+        Some(ClientEvent::Failed(Failure::Refused { code, text })) => ClientError::Rejected {
+            code: *code,
+            text: text.clone(),
+        },
         Some(ClientEvent::Failed(failure)) => ClientError::Protocol(failure.to_string()),
         _ => ClientError::Superseded,
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use weirline_log::PayloadKind;
 use weirline_resume::Ticket;
 
+use crate::driver::stopped;
 use crate::error::{ClientError, PublishError};
 use crate::payload::Payload;
 use crate::shared::{Inner, Shared};
@@ -91,8 +92,8 @@ impl Client {
         inner.check()?;
         let ticket = inner.machine.publish(kind, bytes).map_err(|error| match error {
             weirline_resume::PublishError::OutboxFull { .. } => PublishError::Full,
-            // The driver has not yet said why; a payload is valid by construction.
-            _ => PublishError::Ended(ClientError::Closed),
+            // The driver says so later; a payload is valid by construction.
+            _ => PublishError::Ended(stopped(inner.stopped.as_ref())),
         })?;
         inner.published = ticket;
         self.shared.wake_driver(&mut inner);

@@ -126,6 +126,42 @@ fn close_ends_a_client_in_every_state() {
     });
 }
 
+/// An application that closes as soon as it cannot publish must learn that it was refused, not that it has closed.
+#[test]
+fn a_refusal_outlasts_a_close_that_follows_it() {
+    world(async {
+        for answered in [false, true] {
+            let mut net = Net::new();
+            let (client, mut events, driver) = start(&net, builder(), &TestStore::default()).await;
+            let (peer, _) = net.opening().await;
+            if answered {
+                peer.answer(0, 0, 0).await;
+                live(&mut events).await;
+            }
+            peer.say("ERROR:forbidden:not you").await;
+            let refused = loop {
+                match client.try_publish("x") {
+                    Ok(_) => tokio::task::yield_now().await,
+                    Err(error) => break error,
+                }
+            };
+            // The closing handshake is still under way.
+            assert!(!driver.is_finished());
+            let ends = [
+                match refused {
+                    PublishError::Ended(why) => why,
+                    other => panic!("{other}"),
+                },
+                client.close().await,
+                driver.await.expect("no panic").expect_err("refused"),
+            ];
+            for why in ends {
+                assert!(matches!(why, ClientError::Rejected { .. }), "{why}");
+            }
+        }
+    });
+}
+
 #[test]
 fn a_dropped_driver_is_a_typed_error_for_every_handle() {
     world(async {

@@ -99,7 +99,9 @@ async fn said(command: &str, says: Vec<Says>) -> String {
     }
     drop(listener);
     let output = child.wait_with_output().unwrap();
-    String::from_utf8(output.stderr).unwrap()
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{command}: {text:?}");
+    text
 }
 
 #[test]
