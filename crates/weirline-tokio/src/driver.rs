@@ -499,11 +499,12 @@ where
     /// answers to wait for.
     fn accepts_messages(&self, turn: &Turn<'_, '_>) -> bool {
         let capacity = || {
+            // What is not taken at once stays here rather than unread; the bound is the same.
+            let replies = self.connection.reply_capacity();
             if turn.write_pending {
-                self.connection.send_capacity()
+                replies.min(self.connection.send_capacity())
             } else {
-                // What is not taken at once stays here rather than unread; the bound is the same.
-                self.connection.reply_capacity()
+                replies
             }
         };
         let has_room = !self.answered || !self.connection.is_open() || capacity() > 0;
