@@ -66,7 +66,7 @@ async fn a_break_is_explained_by_its_handler() {
         }
     }
     let rows = [
-        (0, Some(3), Cause::Backpressure(BreakCause::Full)),
+        (0, Some(6), Cause::Backpressure(BreakCause::Full)),
         (2, Some(2), Cause::Backpressure(BreakCause::Late)),
         (60, None, Cause::PausedTooLong),
     ];
