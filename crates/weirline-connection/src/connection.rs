@@ -172,7 +172,7 @@ impl Connection {
 
     /// The buffer of the message in hand, where the rest of its frame is so long that it should be read straight into it; else `None`, and
     /// bytes from the network go to [`handle_input`](Self::handle_input). Whatever comes of the read,
-    /// [`handle_assembly`](Self::handle_assembly) is next: without it the message is lost and the connection broken.
+    /// [`handle_assembly`](Self::handle_assembly) is next: what is fed before it would be taken for the message's beginning.
     pub fn take_assembly(&mut self) -> Option<Assembly> {
         self.receiver.take_assembly(&self.config)
     }

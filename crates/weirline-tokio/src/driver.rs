@@ -29,7 +29,7 @@ use crate::{Context, Handler, HandlerError, Observer, Timers};
 ///
 /// It is a future and spawns nothing: await it, or spawn it where it should run. It answers pings, runs the timers and
 /// finishes the closing handshake whatever the handler does. It works on any transport that is a byte stream and needs tokio's
-/// timer.
+/// timer, here or [elsewhere](Self::with_timers).
 ///
 /// Cancellation: dropping it drops the stream at once, without a closing handshake, and without [`Handler::on_end`].
 #[must_use = "a driver does nothing unless it is awaited"]
@@ -164,7 +164,8 @@ where
         }
     }
 
-    /// Sets the connection's timer elsewhere than on the runtime that polls this.
+    /// Sets the connection's timer elsewhere than on the runtime that polls this. Before the first poll: a timer that is set stays where it
+    /// is.
     pub fn with_timers(mut self, timers: Timers) -> Self {
         self.timers = timers;
         self

@@ -14,7 +14,7 @@ use weirline_flow::Tally;
 /// and nobody else's.
 pub trait Handler {
     /// Whether [`poll_work`](Self::poll_work) does anything. A handler that leaves it as it is says `false`, and saves the driver a round
-    /// in each turn.
+    /// in each turn; it is not called then. Such a handler leaves [`next_wake`](Self::next_wake) as it is, too.
     const WORKS: bool = true;
 
     /// Something arrived.
