@@ -232,6 +232,7 @@ where
         turn.read_pending
             && self.unread.is_empty()
             && self.held.is_none()
+            && self.write_error.is_none()
             && self.connection.is_open()
             && !self.connection.wants_transmit()
     }
