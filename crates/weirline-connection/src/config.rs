@@ -33,14 +33,14 @@ pub struct Config {
     /// How long the application may refuse to read before the connection ends with 1008. While it does, ping timeouts
     /// are suspended. Default 60 s.
     pub pause_max: Duration,
-    /// What may wait to be sent: messages, and bytes with 40 of overhead each. A queue below four send windows takes one
+    /// What may wait to be sent: messages, and bytes with 40 of overhead each. A queue below two send windows takes one
     /// message of any size (where its byte bound is not above that: below one), and so does an empty one. Default 5000 messages and 1 MiB (R9).
     pub send_queue: QueueLimits,
     /// What happens when the send queue is full, and how long a message may wait in it (R16, R20). Default: break after
     /// 2 s.
     pub send_strategy: Strategy,
     /// How many bytes may wait before [`Connection::send_capacity`](crate::Connection::send_capacity) says 0. Default
-    /// 64 KiB. A well-behaved producer stops there, and never meets the limits of the send queue. Answers go on to four times that while
+    /// 64 KiB. A well-behaved producer stops there, and never meets the limits of the send queue. Answers go on to twice that while
     /// the transport takes all that it is given.
     pub send_window_bytes: usize,
     /// Messages over this length are sent in fragments of this length, so that pings and pongs can go in between
@@ -52,6 +52,12 @@ pub struct Config {
     /// How many bytes the socket must accept within [`write_stall_timeout`](Self::write_stall_timeout), or all that waits:
     /// a peer that takes a byte now and then would otherwise hold what is sent to it for ever. Default 1 KiB.
     pub write_progress_bytes_min: usize,
+    /// How long a frame that has begun may bring less than [`read_progress_bytes_min`](Self::read_progress_bytes_min), and not its end; 1008 above
+    /// it. Does not run while the application refuses to read. Default 60 s.
+    pub read_stall_timeout: Duration,
+    /// How many bytes of a frame must arrive within [`read_stall_timeout`](Self::read_stall_timeout), or the rest of it: a peer that sends a byte now and
+    /// then would otherwise hold what it began for ever. Default 1 KiB.
+    pub read_progress_bytes_min: usize,
     /// How long the peer may take to answer a Close. Default 5 s.
     pub close_timeout: Duration,
     /// How long the end of the peer's bytes (FIN) is waited for once both sides have closed (R23). Default 2 s.
@@ -92,6 +98,8 @@ impl Default for Config {
             fragment_bytes: 64 << 10,
             write_stall_timeout: Duration::from_secs(10),
             write_progress_bytes_min: 1 << 10,
+            read_stall_timeout: Duration::from_secs(60),
+            read_progress_bytes_min: 1 << 10,
             close_timeout: Duration::from_secs(5),
             eof_timeout: Duration::from_secs(2),
         }

@@ -36,6 +36,10 @@ pub struct Connection {
     taken_since: usize,
     /// Since when the application does not read.
     paused_since: Option<Instant>,
+    /// Since when the frame in hand is to make progress.
+    frame_since: Option<Instant>,
+    /// What has come since then, in bytes.
+    frame_bytes: usize,
 }
 
 impl std::fmt::Debug for Connection {
@@ -90,6 +94,8 @@ impl Connection {
             stalled_since: None,
             taken_since: 0,
             paused_since: None,
+            frame_since: None,
+            frame_bytes: 0,
             config,
             mask,
         }
@@ -108,6 +114,7 @@ impl Connection {
                 "an open message is given up with the connection"
             );
             self.keepalive.heard(now);
+            self.frame_bytes += 1;
             return None;
         }
         self.take_input(now, input)
@@ -124,7 +131,8 @@ impl Connection {
             self.keepalive.heard(now);
             return Some(Event::Message { kind, payload });
         }
-        if !input.is_empty() {
+        let bytes = input.rest().len();
+        if bytes > 0 {
             self.keepalive.heard(now);
         }
         let event = match self.receiver.next(&self.config, input) {
@@ -163,6 +171,7 @@ impl Connection {
                 None
             }
         };
+        self.note_frame(now, bytes - input.rest().len(), event.is_some());
         if self.closing.ignores_input() {
             input.take(u64::MAX);
         }
@@ -181,7 +190,10 @@ impl Connection {
     pub fn handle_assembly(&mut self, now: Instant, assembly: Assembly) -> Option<Event<'static>> {
         let event = match self.receiver.put_back_assembly(assembly) {
             Ok(Taken { bytes: 0, .. }) => return None,
-            Ok(Taken { message, .. }) => message.map(|(kind, payload)| Event::Message { kind, payload }),
+            Ok(Taken { message, bytes }) => {
+                self.note_frame(now, bytes, message.is_some());
+                message.map(|(kind, payload)| Event::Message { kind, payload })
+            }
             Err(error) => {
                 self.fail_protocol(error);
                 None
@@ -250,6 +262,7 @@ impl Connection {
             (false, None) => self.paused_since = Some(now),
             (true, Some(_)) => {
                 self.paused_since = None;
+                self.frame_since = self.frame_since.map(|_| now);
                 self.keepalive.heard(now);
             }
             _ => {}
@@ -291,6 +304,13 @@ impl Connection {
                 );
             }
             return;
+        }
+        if self.frame_deadline().is_some_and(|at| now >= at) {
+            if self.frame_bytes < self.config.read_progress_bytes_min {
+                self.fail_protocol(ProtocolError::FrameTooSlow);
+                return;
+            }
+            (self.frame_since, self.frame_bytes) = (Some(now), 0);
         }
         match self.keepalive.tick(now) {
             Tick::Nothing => {}
@@ -346,7 +366,10 @@ impl Connection {
         let alive = match self.paused_since {
             _ if !open => None,
             Some(since) => self.pause_deadline(since),
-            None => self.keepalive.deadline(),
+            None => [self.keepalive.deadline(), self.frame_deadline()]
+                .into_iter()
+                .flatten()
+                .min(),
         };
         let late = self.output.late_at().filter(|_| open);
         [alive, late, self.stall_deadline(), self.closing.deadline()]
@@ -493,7 +516,7 @@ impl Connection {
         self.capacity_below(self.config.send_window_bytes, self.config.send_queue.messages)
     }
 
-    /// The same for answers to what has been read already, as long as the transport takes all that it is given: four send windows, where the
+    /// The same for answers to what has been read already, as long as the transport takes all that it is given: two send windows, where the
     /// queue is larger than that, so that more answers leave with one write. It is 0 as well when the queue has half of its messages: one
     /// message may bring about several answers.
     #[inline]
@@ -596,6 +619,22 @@ impl Connection {
         since.checked_add(self.config.pause_max)
     }
 
+    fn frame_deadline(&self) -> Option<Instant> {
+        self.frame_since?.checked_add(self.config.read_stall_timeout)
+    }
+
+    /// Keeps account of a frame that arrives in pieces. `told`: something was complete, so what is in hand has only begun.
+    #[inline]
+    fn note_frame(&mut self, now: Instant, bytes: usize, told: bool) {
+        if !self.receiver.is_inside_frame() {
+            self.frame_since = None;
+        } else if told || self.frame_since.is_none() {
+            (self.frame_since, self.frame_bytes) = (Some(now), 0);
+        } else {
+            self.frame_bytes = self.frame_bytes.saturating_add(bytes);
+        }
+    }
+
     fn stall_deadline(&self) -> Option<Instant> {
         self.stalled_since?.checked_add(self.config.write_stall_timeout)
     }
@@ -675,7 +714,7 @@ fn opcode(kind: MessageKind) -> OpCode {
 const BLOCKED_MIN: Duration = Duration::from_millis(100);
 
 /// Send windows that answers may fill before they are written: each write costs as much as copying some 10 KiB.
-const REPLY_WINDOWS: usize = 4;
+const REPLY_WINDOWS: usize = 2;
 
 /// Below this length a fragment's header would cost more than it is worth, and lengths would have two forms.
 const FRAGMENT_BYTES_MIN: usize = 126;

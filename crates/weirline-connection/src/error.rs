@@ -59,6 +59,10 @@ pub enum ProtocolError {
         /// The limit.
         max: u32,
     },
+    /// A frame that began does not arrive: fewer bytes than [`Config::read_progress_bytes_min`](crate::Config::read_progress_bytes_min) in
+    /// [`Config::read_stall_timeout`](crate::Config::read_stall_timeout).
+    #[error("a frame that does not arrive")]
+    FrameTooSlow,
     /// More pings and pongs than the rate budget allows.
     #[error("a flood of control frames")]
     ControlFlood,
@@ -81,9 +85,10 @@ impl ProtocolError {
             // `ClosePayloadError` is non-exhaustive: what it may grow is still an illegal payload of a Close frame.
             Self::Close(_) | Self::Utf8(_) => CloseCode::INVALID_PAYLOAD,
             Self::MessageTooBig { .. } | Self::FrameTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
-            Self::TooManyFragments { .. } | Self::TooManyEmptyFragments { .. } | Self::ControlFlood => {
-                CloseCode::POLICY_VIOLATION
-            }
+            Self::TooManyFragments { .. }
+            | Self::TooManyEmptyFragments { .. }
+            | Self::FrameTooSlow
+            | Self::ControlFlood => CloseCode::POLICY_VIOLATION,
         }
     }
 }

@@ -218,6 +218,12 @@ impl Receiver {
         true
     }
 
+    /// Whether a frame has begun whose end has not arrived.
+    #[inline]
+    pub(crate) fn is_inside_frame(&self) -> bool {
+        !matches!(self.stage, Stage::Header { len: 0, .. })
+    }
+
     /// The open message's buffer, where the rest of its frame is long.
     pub(crate) fn take_assembly(&mut self, config: &Config) -> Option<Assembly> {
         let (Stage::Payload(frame), Some(message)) = (&self.stage, &mut self.message) else {
@@ -240,21 +246,12 @@ impl Receiver {
         let (Stage::Payload(frame), Some(message)) = (&mut self.stage, &mut self.message) else {
             return Ok(nothing);
         };
-        let bytes = assembled.len() - before;
         let chunk = &mut assembled[before..];
-        if let Some(key) = frame.mask {
-            apply_mask(key, frame.taken, chunk);
-        }
-        frame.taken += bytes as u64;
+        let bytes = chunk.len();
+        frame.take(chunk);
         let complete = frame.taken == frame.len;
         let last = complete && frame.fin;
-        if message.kind == MessageKind::Text {
-            message.utf8.push(chunk)?;
-            if last {
-                message.utf8.finish()?;
-            }
-        }
-        let kind = message.kind;
+        message.judge(chunk, last)?;
         message.assembled = assembled;
         if complete {
             self.stage = NO_HEADER;
@@ -262,7 +259,7 @@ impl Receiver {
         let message = if last { self.message.take() } else { None };
         Ok(Taken {
             bytes,
-            message: message.map(|message| (kind, Payload::owned(message.assembled))),
+            message: message.map(|message| (message.kind, Payload::owned(message.assembled))),
         })
     }
 
@@ -417,12 +414,7 @@ impl Receiver {
                 none.insert(message)
             }
         };
-        if message.kind == MessageKind::Text {
-            message.utf8.push(chunk)?;
-            if last {
-                message.utf8.finish()?;
-            }
-        }
+        message.judge(chunk, last)?;
         let kind = message.kind;
         if config.delivery == Delivery::Parts {
             let first = !message.delivered_any;
@@ -456,10 +448,7 @@ impl Receiver {
     /// Takes what the input has of the frame's payload, unmasks it (RFC 6455 §6.2), and says whether the frame is complete.
     fn take_chunk<'b>(&mut self, mut frame: Frame, input: &mut Input<'b>) -> (&'b mut [u8], bool) {
         let chunk = input.take(frame.len - frame.taken);
-        if let Some(key) = frame.mask {
-            apply_mask(key, frame.taken, chunk);
-        }
-        frame.taken += chunk.len() as u64;
+        frame.take(chunk);
         let complete = frame.taken == frame.len;
         self.stage = if complete {
             NO_HEADER
@@ -470,7 +459,29 @@ impl Receiver {
     }
 }
 
+impl Frame {
+    /// Unmasks the next bytes of its payload (RFC 6455 §6.2), and counts them.
+    #[inline]
+    fn take(&mut self, chunk: &mut [u8]) {
+        if let Some(key) = self.mask {
+            apply_mask(key, self.taken, chunk);
+        }
+        self.taken += chunk.len() as u64;
+    }
+}
+
 impl OpenMessage {
+    /// Whether text is UTF-8 up to here, and as a whole once its last bytes are here (RFC 6455 §8.1).
+    fn judge(&mut self, chunk: &[u8], last: bool) -> Result<(), ProtocolError> {
+        if self.kind == MessageKind::Text {
+            self.utf8.push(chunk)?;
+            if last {
+                self.utf8.finish()?;
+            }
+        }
+        Ok(())
+    }
+
     fn new(kind: MessageKind, bytes: u64) -> Self {
         Self {
             kind,

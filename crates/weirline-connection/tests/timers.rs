@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use weirline_connection::{Cause, CloseCode, Config, Connection, MessageKind};
+use weirline_connection::{Cause, CloseCode, Config, Connection, MessageKind, ProtocolError};
 use weirline_flow::{BreakCause, Strategy};
 
 fn server(edit: impl FnOnce(&mut Config)) -> (Connection, Instant) {
@@ -135,6 +135,81 @@ fn refusing_to_read_for_too_long_is_1008() {
     assert_eq!(close_code(&frames), Some(1008));
     wait_for_end(&mut connection);
     assert_eq!(cause(&connection), Some(Cause::PausedTooLong));
+}
+
+/// A frame that has begun brings 1 KiB in each 60 s, or its end; a pause of the application's own does not count.
+#[test]
+fn a_frame_that_does_not_arrive_is_1008() {
+    let begin = |len: usize| {
+        let mut bytes = frame(Role::Server, FIN | BINARY, &vec![7; len]);
+        bytes.truncate(10);
+        bytes
+    };
+    // What comes after 59 s, and whether the connection is open after 60 s, and after 119 s.
+    let cases: [(&str, &[u8], bool, bool); 5] = [
+        ("nothing", &[], false, false),
+        ("a byte less than it must", &[0; 1023], false, false),
+        ("as much as it must, once", &[0; 1024], true, true),
+        ("its end", &[0; 4000 - 2], true, true),
+        ("its end and a header's beginning", &[0; 4000 - 1], true, true),
+    ];
+    for (name, rest, after_a_minute, after_two) in cases {
+        for in_bytes in [false, true] {
+            let (mut connection, start) = server(|config| config.ping_interval = None);
+            assert_eq!(connection.poll_timeout(), None, "{name}: nothing has begun");
+            feed(&mut connection, start, &begin(4000));
+            assert_eq!(connection.poll_timeout(), Some(start + 60 * SECOND), "{name}");
+            let late = start + 59 * SECOND;
+            for piece in rest.chunks(if in_bytes { 1 } else { 4096 }) {
+                feed(&mut connection, late, piece);
+            }
+            connection.handle_timeout(start + 60 * SECOND);
+            assert_eq!(connection.is_open(), after_a_minute, "{name}");
+            if !after_a_minute {
+                let frames = parse(Role::Server, &drain(&mut connection, start + 60 * SECOND));
+                assert_eq!(close_code(&frames), Some(1008), "{name}");
+                wait_for_end(&mut connection);
+                let expect = Cause::Protocol(ProtocolError::FrameTooSlow);
+                assert_eq!(cause(&connection), Some(expect), "{name}");
+            }
+            connection.handle_timeout(start + 118 * SECOND);
+            assert_eq!(connection.is_open(), after_two, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_may_wait_while_the_application_does_not_read() {
+    let (mut connection, start) = server(|config| {
+        config.ping_interval = None;
+        config.pause_max = 600 * SECOND;
+    });
+    feed(
+        &mut connection,
+        start,
+        &frame(Role::Server, FIN | BINARY, &[7; 4000])[..10],
+    );
+    connection.handle_reading(start + 59 * SECOND, false);
+    connection.handle_timeout(start + 500 * SECOND);
+    assert!(connection.is_open());
+    connection.handle_reading(start + 500 * SECOND, true);
+    assert_eq!(connection.poll_timeout(), Some(start + 560 * SECOND));
+    connection.handle_timeout(start + 560 * SECOND);
+    assert!(!connection.is_open());
+}
+
+/// A stream of fragments may pause between them for as long as it likes.
+#[test]
+fn a_message_may_take_its_time_between_frames() {
+    let (mut connection, start) = server(|config| config.ping_interval = None);
+    for (at, opcode) in [(0, BINARY), (100, 0), (300, 0)] {
+        feed(
+            &mut connection,
+            start + at * SECOND,
+            &frame(Role::Server, opcode, &[7; 10]),
+        );
+        assert_eq!(connection.poll_timeout(), None);
+    }
 }
 
 #[test]
