@@ -114,10 +114,10 @@ impl Turn<'_, '_> {
 /// Reads in one turn, and bytes, at which no further read begins: tokio's own budget would allow 128 reads, which is 32 MiB of
 /// one connection before its neighbour's first.
 const READS_PER_TURN: usize = 4;
-const BYTES_READ_PER_TURN: usize = 256 << 10;
+const BYTES_READ_PER_TURN: usize = 128 << 10;
 
 /// Bytes of one read into a message's own buffer.
-const BYTES_READ_IN_PLACE_MAX: usize = 256 << 10;
+const BYTES_READ_IN_PLACE_MAX: usize = 128 << 10;
 
 /// Messages and control frames in one turn, beyond which the rest of a read must wait: one read may bring ten thousand.
 const EVENTS_PER_TURN: usize = 4096;
