@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use weirline_codec::{CONTROL_PAYLOAD_BYTES_MAX, CloseCode, CloseFrame, MaskKey, OpCode};
 use weirline_flow::{BreakCause, Counters, RateBudget, Tally};
 
+use crate::arrival::Arrival;
 use crate::closing::Closing;
 use crate::keepalive::{Keepalive, Tick};
 use crate::output::{Output, Payload, Refused};
@@ -36,10 +37,7 @@ pub struct Connection {
     taken_since: usize,
     /// Since when the application does not read.
     paused_since: Option<Instant>,
-    /// Since when the frame in hand is to make progress.
-    frame_since: Option<Instant>,
-    /// What has come since then, in bytes.
-    frame_bytes: usize,
+    arrival: Arrival,
 }
 
 impl std::fmt::Debug for Connection {
@@ -94,8 +92,7 @@ impl Connection {
             stalled_since: None,
             taken_since: 0,
             paused_since: None,
-            frame_since: None,
-            frame_bytes: 0,
+            arrival: Arrival::default(),
             config,
             mask,
         }
@@ -114,7 +111,7 @@ impl Connection {
                 "an open message is given up with the connection"
             );
             self.keepalive.heard(now);
-            self.frame_bytes += 1;
+            self.arrival.add(1);
             return None;
         }
         self.take_input(now, input)
@@ -171,7 +168,8 @@ impl Connection {
                 None
             }
         };
-        self.note_frame(now, bytes - input.rest().len(), event.is_some());
+        let told = !matches!(event, None | Some(Event::Part { last: false, .. }));
+        self.note_frame(now, bytes - input.rest().len(), told);
         if self.closing.ignores_input() {
             input.take(u64::MAX);
         }
@@ -262,7 +260,7 @@ impl Connection {
             (false, None) => self.paused_since = Some(now),
             (true, Some(_)) => {
                 self.paused_since = None;
-                self.frame_since = self.frame_since.map(|_| now);
+                self.arrival.resume(now);
                 self.keepalive.heard(now);
             }
             _ => {}
@@ -305,12 +303,13 @@ impl Connection {
             }
             return;
         }
-        if self.frame_deadline().is_some_and(|at| now >= at) {
-            if self.frame_bytes < self.config.read_progress_bytes_min {
-                self.fail_protocol(ProtocolError::FrameTooSlow);
-                return;
-            }
-            (self.frame_since, self.frame_bytes) = (Some(now), 0);
+        let (timeout, min) = (
+            self.config.read_stall_timeout,
+            self.config.read_progress_bytes_min,
+        );
+        if self.arrival.is_too_slow(now, timeout, min) {
+            self.fail_protocol(ProtocolError::FrameTooSlow);
+            return;
         }
         match self.keepalive.tick(now) {
             Tick::Nothing => {}
@@ -366,10 +365,13 @@ impl Connection {
         let alive = match self.paused_since {
             _ if !open => None,
             Some(since) => self.pause_deadline(since),
-            None => [self.keepalive.deadline(), self.frame_deadline()]
-                .into_iter()
-                .flatten()
-                .min(),
+            None => [
+                self.keepalive.deadline(),
+                self.arrival.deadline(self.config.read_stall_timeout),
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         };
         let late = self.output.late_at().filter(|_| open);
         [alive, late, self.stall_deadline(), self.closing.deadline()]
@@ -619,20 +621,10 @@ impl Connection {
         since.checked_add(self.config.pause_max)
     }
 
-    fn frame_deadline(&self) -> Option<Instant> {
-        self.frame_since?.checked_add(self.config.read_stall_timeout)
-    }
-
-    /// Keeps account of a frame that arrives in pieces. `told`: something was complete, so what is in hand has only begun.
     #[inline]
     fn note_frame(&mut self, now: Instant, bytes: usize, told: bool) {
-        if !self.receiver.is_inside_frame() {
-            self.frame_since = None;
-        } else if told || self.frame_since.is_none() {
-            (self.frame_since, self.frame_bytes) = (Some(now), 0);
-        } else {
-            self.frame_bytes = self.frame_bytes.saturating_add(bytes);
-        }
+        let inside = self.receiver.is_inside_frame();
+        self.arrival.note(now, bytes, inside, told);
     }
 
     fn stall_deadline(&self) -> Option<Instant> {

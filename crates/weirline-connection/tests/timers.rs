@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::*;
-use weirline_connection::{Cause, CloseCode, Config, Connection, MessageKind, ProtocolError};
+use weirline_connection::{Cause, CloseCode, Config, Connection, Delivery, MessageKind, ProtocolError};
 use weirline_flow::{BreakCause, Strategy};
 
 fn server(edit: impl FnOnce(&mut Config)) -> (Connection, Instant) {
@@ -176,6 +176,36 @@ fn a_frame_that_does_not_arrive_is_1008() {
             assert_eq!(connection.is_open(), after_two, "{name}");
         }
     }
+}
+
+/// Parts that are handed on are no progress by themselves, nor is what came before a pause.
+#[test]
+fn a_frame_that_drips_is_1008_in_parts_and_behind_a_pause_too() {
+    let whole = frame(Role::Server, FIN | BINARY, &[7; 4000]);
+    let (mut connection, start) = server(|config| {
+        config.ping_interval = None;
+        config.delivery = Delivery::Parts;
+    });
+    for (second, byte) in whole[..60].chunks(1).enumerate() {
+        feed(
+            &mut connection,
+            start + SECOND * u32::try_from(second).unwrap(),
+            byte,
+        );
+    }
+    connection.handle_timeout(start + 62 * SECOND);
+    assert!(!connection.is_open());
+
+    let (mut connection, start) = server(|config| {
+        config.ping_interval = None;
+        config.pause_max = 600 * SECOND;
+    });
+    feed(&mut connection, start, &whole[..10]);
+    feed(&mut connection, start + SECOND, &whole[10..2000]);
+    connection.handle_reading(start + 2 * SECOND, false);
+    connection.handle_reading(start + 500 * SECOND, true);
+    connection.handle_timeout(start + 560 * SECOND);
+    assert!(!connection.is_open());
 }
 
 #[test]
