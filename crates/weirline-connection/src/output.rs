@@ -103,14 +103,7 @@ impl Output {
         let cost = cost(len, fragment, mask.is_some());
         if len <= payload.copied_bytes_max().min(fragment) {
             let frame = cost - MESSAGE_OVERHEAD_BYTES;
-            let merged = self.queue.merge(now, cost, |newest| match newest {
-                Item::Inline(run) => {
-                    *run += frame;
-                    true
-                }
-                Item::Large(_) => false,
-            });
-            let dropped = if merged {
+            let dropped = if self.lengthen_run(now, frame) {
                 Tally::default()
             } else {
                 let dropped = self.make_room(now, cost)?;
@@ -153,21 +146,29 @@ impl Output {
             return false;
         };
         let frame = 2 + payload.len();
-        let cost = frame + MESSAGE_OVERHEAD_BYTES;
-        let merged = self.queue.merge(now, cost, |newest| match newest {
-            Item::Inline(run) => {
-                *run += frame;
-                true
-            }
-            Item::Large(_) => false,
-        });
-        let queued = merged || self.queue.push_first(now, Item::Inline(frame), cost);
+        let queued = self.lengthen_run(now, frame)
+            || self
+                .queue
+                .push_first(now, Item::Inline(frame), frame + MESSAGE_OVERHEAD_BYTES);
         if queued {
             self.arena.reserve(frame);
             self.arena.extend_from_slice(&[FIN | opcode as u8, len]);
             self.arena.extend_from_slice(payload);
         }
         queued
+    }
+
+    /// Adds a frame of so many bytes to the newest run, where that is of this moment and there is room; says whether that was done.
+    #[inline]
+    fn lengthen_run(&mut self, now: Instant, frame: usize) -> bool {
+        self.queue
+            .merge(now, frame + MESSAGE_OVERHEAD_BYTES, |newest| match newest {
+                Item::Inline(run) => {
+                    *run += frame;
+                    true
+                }
+                Item::Large(_) => false,
+            })
     }
 
     fn push(&mut self, now: Instant, item: Item, cost: usize) {

@@ -152,13 +152,7 @@ impl<T> BoundedQueue<T> {
                 }
             }
         }
-        self.entries.push_back(Waiting {
-            item,
-            messages: 1,
-            bytes,
-            since: now,
-        });
-        self.count_in(bytes);
+        self.enqueue(now, item, bytes);
         if dropped.messages == 0 {
             Push::Queued
         } else {
@@ -191,13 +185,7 @@ impl<T> BoundedQueue<T> {
         if !self.entries.is_empty() {
             return false;
         }
-        self.entries.push_back(Waiting {
-            item,
-            messages: 1,
-            bytes,
-            since: now,
-        });
-        self.count_in(bytes);
+        self.enqueue(now, item, bytes);
         true
     }
 
@@ -206,6 +194,17 @@ impl<T> BoundedQueue<T> {
     #[must_use]
     pub fn takes(&self, now: Instant, bytes: usize) -> bool {
         self.has_room(bytes) && !self.is_late(now)
+    }
+
+    #[inline]
+    fn enqueue(&mut self, now: Instant, item: T, bytes: usize) {
+        self.entries.push_back(Waiting {
+            item,
+            messages: 1,
+            bytes,
+            since: now,
+        });
+        self.count_in(bytes);
     }
 
     #[inline]
