@@ -293,17 +293,15 @@ async fn pings_are_answered_while_the_application_sleeps() {
 async fn set_reading_in_the_middle_of_a_batch_keeps_the_rest() {
     struct Gate {
         seen: std::rc::Rc<std::cell::RefCell<Vec<u32>>>,
-        until: Option<std::time::Instant>,
+        rest: Rest,
     }
     impl Handler for Gate {
         fn on_event(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> Result<(), HandlerError> {
             if let Event::Message { payload, .. } = event {
-                assert_eq!(self.until, None, "no message while reading is off");
                 self.seen
                     .borrow_mut()
                     .push(u32::from_be_bytes((*payload).try_into().unwrap()));
-                self.until = Some(cx.now() + SECOND);
-                cx.set_reading(false);
+                self.rest.begin(cx);
             }
             Ok(())
         }
@@ -313,15 +311,12 @@ async fn set_reading_in_the_middle_of_a_batch_keeps_the_rest() {
             cx: &mut Context<'_>,
             _: &mut std::task::Context<'_>,
         ) -> Result<(), HandlerError> {
-            if self.until.is_some_and(|until| cx.now() >= until) {
-                self.until = None;
-                cx.set_reading(true);
-            }
+            self.rest.poll_work(cx);
             Ok(())
         }
 
         fn next_wake(&self) -> Option<std::time::Instant> {
-            self.until
+            self.rest.next_wake()
         }
     }
     let wire: Vec<u8> = (0..40)
@@ -332,7 +327,7 @@ async fn set_reading_in_the_middle_of_a_batch_keeps_the_rest() {
     let seen = std::rc::Rc::default();
     let gate = Gate {
         seen: std::rc::Rc::clone(&seen),
-        until: None,
+        rest: Rest::default(),
     };
     let started = now();
     let end = server(script.stream(), Config::default(), gate).await;

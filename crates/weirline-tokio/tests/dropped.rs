@@ -37,11 +37,7 @@ const CHOSEN: u8 = 4;
 
 #[test]
 fn what_is_dropped_is_not_done_and_what_is_not_dropped_is_done() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = paused();
     let _timers = runtime.enter();
     for victim in VICTIMS {
         let polls = if victim == Victim::Driver { 40 } else { 6 };

@@ -35,6 +35,18 @@ impl Handler for Bounded {
     }
 }
 
+/// A server's driver that counts what floods it.
+fn flooded(script: &Script, config: Config, controls: &Controls) -> impl Future<Output = End> + use<> {
+    let connection = Connection::server(config.into(), now());
+    Driver::new(
+        script.stream(),
+        connection,
+        Bytes::new(),
+        Bounded,
+        controls.clone(),
+    )
+}
+
 /// A million pings lie in the socket. However fast they could be taken, a turn takes some thousands, and what waits for
 /// the peer stays the same.
 #[tokio::test(start_paused = true)]
@@ -50,15 +62,7 @@ async fn a_flood_of_pings_has_its_turns_like_any_other() {
         };
     });
     let controls = Controls::default();
-    let connection = Connection::server(config.into(), now());
-    let driver = Driver::new(
-        script.stream(),
-        connection,
-        Bytes::new(),
-        Bounded,
-        controls.clone(),
-    );
-    let mut driver = Box::pin(driver);
+    let mut driver = Box::pin(flooded(&script, config, &controls));
     let (mut seen, mut turns) = (0, 0);
     while seen < PINGS {
         assert!(cut(&mut driver, 1).await.is_none());
@@ -77,15 +81,7 @@ async fn a_flood_of_control_frames_ends_with_1008() {
         let wire = masked(opcode, true, b"flood").repeat(20_000);
         let script = Script::new([Read::Data(wire), Read::Eof]);
         let controls = Controls::default();
-        let connection = Connection::server(Config::default().into(), now());
-        let driver = Driver::new(
-            script.stream(),
-            connection,
-            Bytes::new(),
-            Bounded,
-            controls.clone(),
-        );
-        let end = driver.await;
+        let end = flooded(&script, Config::default(), &controls).await;
         assert_eq!(end.sent, Some(CloseCode::POLICY_VIOLATION), "{end:?}");
         assert_eq!(controls.0.get(), 10_000);
         let last = decode_all(script.written()).pop().unwrap();

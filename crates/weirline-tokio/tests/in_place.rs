@@ -9,7 +9,6 @@ use std::task::Context as TaskContext;
 
 use common::*;
 use proptest::prelude::*;
-use tokio::runtime::Builder;
 use weirline_codec::OpCode;
 use weirline_tokio::*;
 
@@ -66,23 +65,20 @@ struct Slow {
     recorder: Recorder,
     does: Does,
     messages: usize,
-    until: Option<std::time::Instant>,
+    rest: Rest,
     ended: Rc<Cell<bool>>,
 }
 
 impl Handler for Slow {
     fn on_event(&mut self, cx: &mut Context<'_>, event: Event<'_>) -> Result<(), HandlerError> {
         let is_message = matches!(event, Event::Message { .. });
-        assert!(!is_message || self.until.is_none(), "no message while it rests");
+        assert!(!is_message || self.rest.is_over(), "no message while it rests");
         self.recorder.on_event(cx, event)?;
         if is_message {
             self.messages += 1;
             match self.does {
                 Does::Panics(at) if at == self.messages => panic!("on purpose"),
-                Does::Rests => {
-                    self.until = Some(cx.now() + SECOND);
-                    cx.set_reading(false);
-                }
+                Does::Rests => self.rest.begin(cx),
                 _ => {}
             }
         }
@@ -90,15 +86,12 @@ impl Handler for Slow {
     }
 
     fn poll_work(&mut self, cx: &mut Context<'_>, _: &mut TaskContext<'_>) -> Result<(), HandlerError> {
-        if self.until.is_some_and(|until| cx.now() >= until) {
-            self.until = None;
-            cx.set_reading(true);
-        }
+        self.rest.poll_work(cx);
         Ok(())
     }
 
     fn next_wake(&self) -> Option<std::time::Instant> {
-        self.until
+        self.rest.next_wake()
     }
 
     fn on_end(&mut self, end: &End) {
@@ -109,18 +102,14 @@ impl Handler for Slow {
 
 /// Runs a driver over a script; gives what was seen, and the end.
 fn run(script: &Script, does: Does) -> (Vec<Seen>, End) {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = paused();
     let recorder = Recorder::new();
     let seen = recorder.seen.clone();
     let handler = Slow {
         recorder,
         does,
         messages: 0,
-        until: None,
+        rest: Rest::default(),
         ended: Rc::default(),
     };
     let end = runtime.block_on(async { server(script.stream(), Config::default(), handler).await });

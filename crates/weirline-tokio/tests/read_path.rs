@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use common::*;
 use proptest::prelude::*;
-use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use weirline_codec::OpCode;
 use weirline_tokio::*;
@@ -192,7 +191,7 @@ proptest! {
             wire.extend(masked(OpCode::Ping, true, b"p"));
         }
         wire.extend(masked(OpCode::Close, true, &close_payload(1000)));
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = paused();
         runtime.block_on(async {
             let script = Script::default().writes(writes);
             let mut limits = InboxLimits::default();

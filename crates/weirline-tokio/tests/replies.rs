@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use common::*;
 use proptest::prelude::*;
-use tokio::runtime::Builder;
 use weirline_codec::OpCode;
 use weirline_flow::{QueueLimits, Strategy as Policy};
 use weirline_tokio::*;
@@ -193,7 +192,7 @@ proptest! {
         let wire: Vec<u8> = (0..messages).flat_map(|n| masked(OpCode::Binary, true, &expected(n))).collect();
         let script = Script::new(wire.chunks(read).map(|piece| Read::Data(piece.to_vec()))).writes(writes);
         let held = Rc::new(Cell::new(0));
-        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let runtime = paused();
         runtime.block_on(async {
             let driver = server(script.stream(), config, echo(times, &held));
             let peer = async {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use common::*;
 use proptest::prelude::*;
-use tokio::runtime::Builder;
 use weirline_codec::OpCode;
 use weirline_flow::Strategy as Policy;
 use weirline_tokio::*;
@@ -114,11 +113,7 @@ type Run = (
 );
 
 fn run<const WORKS: bool>(steps: &[Step], writes: &[Write], flushes: &[Write], policy: Policy) -> Run {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = paused();
     runtime.block_on(async {
         let script = Script::default()
             .writes(writes.iter().copied())

@@ -5,7 +5,6 @@ mod common;
 use common::*;
 use proptest::prelude::*;
 use tokio::io::duplex;
-use tokio::runtime::Builder;
 use weirline_codec::OpCode;
 use weirline_tokio::*;
 
@@ -59,11 +58,7 @@ fn chatter_config() -> Config {
 
 /// Runs a chatter over a script whose peer answers the Close, and returns what it wrote.
 fn chat(script: &Script) -> Vec<u8> {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    let runtime = paused();
     runtime.block_on(async {
         let wire_len = chatter_wire().len();
         let answer = async {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::{Builder, Runtime};
 use weirline_codec::{CloseFrame, FrameHeader, MaskKey, OpCode, apply_mask};
 use weirline_tokio::*;
 
@@ -283,6 +284,41 @@ impl<F: Future> Future for Counted<F> {
         *self.polls.borrow_mut() += 1;
         assert!(*self.polls.borrow() < 1_000_000, "a busy loop");
         self.future.as_mut().poll(task)
+    }
+}
+
+/// A runtime whose clock stands still while anything can run, and jumps when nothing can.
+pub fn paused() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+/// A handler's rest: for a second it takes no message. Its handler passes `poll_work` and `next_wake` on to it.
+#[derive(Default)]
+pub struct Rest(Option<std::time::Instant>);
+
+impl Rest {
+    pub fn begin(&mut self, cx: &mut Context<'_>) {
+        assert_eq!(self.0, None, "no message comes while it rests");
+        self.0 = Some(cx.now() + SECOND);
+        cx.set_reading(false);
+    }
+
+    pub fn poll_work(&mut self, cx: &mut Context<'_>) {
+        if self.0.take_if(|until| cx.now() >= *until).is_some() {
+            cx.set_reading(true);
+        }
+    }
+
+    pub fn next_wake(&self) -> Option<std::time::Instant> {
+        self.0
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.0.is_none()
     }
 }
 
