@@ -117,6 +117,29 @@ async fn what_waits_is_bounded_while_the_peer_takes_nothing() {
     }
 }
 
+/// Once the socket has taken nothing the send window rules again, also for what comes later.
+#[tokio::test(start_paused = true)]
+async fn a_blocked_socket_gets_no_answers_beyond_the_window() {
+    let wire = |count: usize| masked(OpCode::Binary, true, &[7; 1000]).repeat(count);
+    let script = Script::new([Read::Data(wire(80))]).writes([Write::Block]);
+    let handler = echo(1, &Rc::default());
+    let seen = handler.seen.clone();
+    let driver = server(script.stream(), Config::default(), handler);
+    let application = async {
+        settle().await;
+        assert_eq!(seen.borrow().len(), 80, "80 KB are below two windows");
+        script.push(Read::Data(wire(30)));
+        settle().await;
+        assert_eq!(seen.borrow().len(), 80, "and above one");
+        script.unblock();
+        settle().await;
+        assert_eq!(seen.borrow().len(), 110);
+        script.push(Read::Eof);
+    };
+    let (end, ()) = tokio::join!(driver, application);
+    assert_eq!(end.cause, Cause::EndOfStream);
+}
+
 /// What the script has not given out yet.
 fn unread(script: &Script) -> usize {
     let state = script.state();
