@@ -159,7 +159,7 @@ impl Output {
     }
 
     /// Adds a frame of so many bytes to the newest run, where that is of this moment and there is room; says whether that was done.
-    #[inline]
+    #[inline(always)]
     fn lengthen_run(&mut self, now: Instant, frame: usize) -> bool {
         self.queue
             .merge(now, frame + MESSAGE_OVERHEAD_BYTES, |newest| match newest {

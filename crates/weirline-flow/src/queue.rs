@@ -162,7 +162,7 @@ impl<T> BoundedQueue<T> {
 
     /// Adds one message of `bytes` to the newest item, where that came at this very time, there is room, and `grow` takes it in; says
     /// whether that was done. For a caller that keeps messages of one moment together: a run costs little more than one message.
-    #[inline]
+    #[inline(always)]
     pub fn merge(&mut self, now: Instant, bytes: usize, grow: impl FnOnce(&mut T) -> bool) -> bool {
         if !self.takes(now, bytes) {
             return false;
