@@ -11,7 +11,9 @@ use crate::{Outcome, judge};
 const PINGS: usize = 1_000_000;
 const FRAGMENTS: usize = 2_000_000;
 const BURST: usize = 1000;
-const WARM_UP_BYTES: usize = 2 << 20;
+/// Messages of the warm-up, and their length: together many reads, each short enough to go through the worker's read buffer.
+const WARM_UP_MESSAGES: usize = 512;
+const WARM_UP_BYTES: u16 = 32 << 10;
 
 pub(crate) fn run(binary: &Path) -> Outcome {
     let server = Server::start(binary)?;
@@ -25,16 +27,18 @@ pub(crate) fn run(binary: &Path) -> Outcome {
     server.stop()
 }
 
-/// What is allocated once, such as a worker's read buffer, is not the attack's: a message larger than that, echoed.
+/// What is allocated once, such as a worker's read buffer, is not the attack's: more messages at once than that can hold, echoed.
 fn warm_up(server: &Server) -> Outcome {
     let mut client = Client::connect(server.address, 1)?;
-    let length = u64::try_from(WARM_UP_BYTES)?.to_be_bytes();
-    let frame = [&[0x82, 0xff][..], &length, &[0; 4], &vec![7; WARM_UP_BYTES]].concat();
+    let payload = vec![7; WARM_UP_BYTES.into()];
+    let frames = [&[0x82, 0xfe][..], &WARM_UP_BYTES.to_be_bytes(), &[0; 4], &payload]
+        .concat()
+        .repeat(WARM_UP_MESSAGES);
     let mut writer = client.0.try_clone()?;
-    let sender = std::thread::spawn(move || writer.write_all(&frame));
+    let sender = std::thread::spawn(move || writer.write_all(&frames));
     let mut echoed = 0;
     let mut buffer = vec![0; 1 << 16];
-    while echoed < WARM_UP_BYTES {
+    while echoed < WARM_UP_MESSAGES * payload.len() {
         echoed += client.0.read(&mut buffer)?;
     }
     sender.join().map_err(|_| "the sender panicked")??;
