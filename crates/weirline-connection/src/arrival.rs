@@ -26,7 +26,7 @@ impl Arrival {
     /// So many bytes came inside a frame.
     #[inline]
     pub(crate) fn add(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes += bytes;
     }
 
     /// The application reads again: its pause was not the peer's.
