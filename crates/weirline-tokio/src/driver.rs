@@ -56,6 +56,9 @@ pub struct Driver<S, H, O = ()> {
     /// The connection looks at no more input: it is read and thrown away until its end, whatever the handler wants.
     draining: bool,
     eof: bool,
+    /// The last read went into a long message's own buffer: the next message may be as long, and what of it is read elsewhere must be
+    /// copied.
+    expects_long: bool,
     handler_failed: bool,
     unflushed: bool,
 }
@@ -114,10 +117,13 @@ impl Turn<'_, '_> {
 /// Reads in one turn, and bytes, at which no further read begins: tokio's own budget would allow 128 reads, which is 32 MiB of
 /// one connection before its neighbour's first.
 const READS_PER_TURN: usize = 4;
-const BYTES_READ_PER_TURN: usize = 128 << 10;
+const BYTES_READ_PER_TURN: usize = 256 << 10;
 
 /// Bytes of one read into a message's own buffer.
-const BYTES_READ_IN_PLACE_MAX: usize = 128 << 10;
+const BYTES_READ_IN_PLACE_MAX: usize = 256 << 10;
+
+/// Bytes of the read behind a long message.
+const BYTES_READ_BEFORE_LONG: usize = 16 << 10;
 
 /// Messages and control frames in one turn, beyond which the rest of a read must wait: one read may bring ten thousand.
 const EVENTS_PER_TURN: usize = 4096;
@@ -159,6 +165,7 @@ where
             answered: false,
             draining: false,
             eof: false,
+            expects_long: false,
             handler_failed: false,
             unflushed: false,
         }
@@ -316,10 +323,15 @@ where
     /// Reads into the thread's buffer, and takes what comes; says how many bytes.
     fn read_to_buffer(&mut self, turn: &mut Turn<'_, '_>) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuffer::take();
-        let mut read = ReadBuf::new(buffer.bytes());
+        let room = match buffer.bytes() {
+            room if self.expects_long => &mut room[..BYTES_READ_BEFORE_LONG],
+            room => room,
+        };
+        let mut read = ReadBuf::new(room);
         let result = Pin::new(&mut self.stream).poll_read(turn.task, &mut read);
         let bytes = read.filled().len();
         if bytes > 0 {
+            self.expects_long = false;
             let left = self.feed(read.filled_mut(), turn);
             self.unread.extend_from_slice(&read.filled()[bytes - left..]);
         }
@@ -333,6 +345,7 @@ where
             let mut room = assembly.room().limit(BYTES_READ_IN_PLACE_MAX);
             pin!(self.stream.read_buf(&mut room)).poll(turn.task)
         };
+        self.expects_long = true;
         let now = turn.now;
         self.catch(now, |driver| {
             if let Some(event) = driver.connection.handle_assembly(now, assembly) {

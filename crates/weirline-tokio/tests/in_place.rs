@@ -289,6 +289,32 @@ async fn a_turn_is_bounded_while_a_long_message_comes() {
     assert_eq!(seen.borrow().len(), 2);
 }
 
+/// What of a message is read elsewhere must be copied: behind a long one, where another is likely, that is little.
+#[tokio::test(start_paused = true)]
+async fn behind_a_long_message_little_is_read_elsewhere() {
+    let long = message(false, 700 * KIB, &[]).0;
+    let short = message(false, 100, &[]).0;
+    let script = Script::new([
+        Read::Data(long.clone()),
+        Read::Yield,
+        Read::Data(long),
+        Read::Data(short.clone()),
+        Read::Data(short),
+        Read::Eof,
+    ]);
+    let end = server(script.stream(), Config::default(), Recorder::new()).await;
+    assert_eq!(end.cause, Cause::EndOfStream);
+    let state = script.state();
+    let elsewhere: Vec<_> = (state.read_rooms.iter().copied())
+        .filter(|room| [16 * KIB, 256 * KIB].contains(room))
+        .collect();
+    let in_place = state.read_rooms.len() - elsewhere.len();
+    assert!(in_place >= 2, "{:?}", state.read_rooms);
+    assert_eq!(state.read_rooms[0], 256 * KIB);
+    assert_eq!(elsewhere.iter().filter(|room| **room == 16 * KIB).count(), 2);
+    assert!(elsewhere.ends_with(&[16 * KIB, 256 * KIB]));
+}
+
 /// Writing has failed, and the peer had said much before: it is heard.
 #[tokio::test(start_paused = true)]
 async fn a_long_message_is_read_to_its_end_when_writing_fails() {

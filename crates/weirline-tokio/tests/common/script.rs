@@ -43,6 +43,8 @@ pub struct State {
     pub vectored: bool,
     pub written: Vec<u8>,
     pub read_calls: usize,
+    /// The room of each read that brought something.
+    pub read_rooms: Vec<usize>,
     pub write_calls: usize,
     pub flush_calls: usize,
     pub unflushed: usize,
@@ -176,6 +178,7 @@ impl AsyncRead for Stream {
             }
             Some(Read::Error(kind)) => Poll::Ready(Err(kind.into())),
             Some(Read::Data(mut data)) => {
+                state.read_rooms.push(buf.remaining());
                 let len = data.len().min(buf.remaining());
                 buf.put_slice(&data[..len]);
                 data.drain(..len);

@@ -37,7 +37,7 @@ struct Cli {
     #[arg(long)]
     quick: bool,
     /// Slices per server and cell; the pairs of which the medians are taken
-    #[arg(long, default_value_t = 31)]
+    #[arg(long, default_value_t = 40)]
     rounds: usize,
     /// Server CPU time of one slice, in milliseconds
     #[arg(long, default_value_t = 15)]
