@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::SessionLimits;
+
 /// What an entry is charged beside its payload, in bytes: its record in a table that may be half empty, and the head of its
 /// payload's allocation.
 pub const ENTRY_OVERHEAD_BYTES: usize = 112;
@@ -45,6 +47,17 @@ impl Default for MemoryConfig {
             publishers_max: 1_000_000,
             tombstone_ttl: Duration::from_secs(7 * 86_400),
             acks_per_session_max: 64,
+        }
+    }
+}
+
+impl MemoryConfig {
+    pub(super) fn session_limits(&self) -> SessionLimits {
+        SessionLimits {
+            sessions_max: self.sessions_max,
+            publishers_max: self.publishers_max,
+            tombstone_ttl: self.tombstone_ttl,
+            acks_per_session_max: self.acks_per_session_max,
         }
     }
 }
