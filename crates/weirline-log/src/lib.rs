@@ -19,4 +19,6 @@ pub use entry::{Bounds, Entry, PayloadKind, Position, ReadLimits, ReadOutcome};
 pub use ids::{Epoch, ParseEpochError, ParseStreamIdError, STREAM_ID_BYTES_MAX, SessionId, StreamId};
 pub use memory::{ENTRY_OVERHEAD_BYTES, MemoryConfig, MemoryLog, MemoryReader, MemoryWriter};
 pub use numbers::{Attach, NUMBER_MAX, Offset, OutOfRange, Seq};
-pub use sessions::{LogClock, SessionLimits, SessionRecord, SessionState, SessionTable, StreamTable};
+pub use sessions::{
+    LogClock, SessionChange, SessionLimits, SessionRecord, SessionState, SessionTable, StreamTable,
+};

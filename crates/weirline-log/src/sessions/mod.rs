@@ -17,4 +17,4 @@ mod table;
 pub use apply::StreamTable;
 pub use clock::LogClock;
 pub use record::{SessionLimits, SessionRecord, SessionState};
-pub use table::SessionTable;
+pub use table::{SessionChange, SessionTable};

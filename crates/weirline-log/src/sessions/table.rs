@@ -31,6 +31,17 @@ pub struct SessionTable {
     before: Option<BTreeMap<SessionId, Option<SessionRecord>>>,
 }
 
+/// What became of one session in a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionChange<'a> {
+    /// The session.
+    pub id: SessionId,
+    /// What it was; `None` if it did not exist.
+    pub before: Option<&'a SessionRecord>,
+    /// What it is; `None` if it is no more.
+    pub after: Option<&'a SessionRecord>,
+}
+
 /// What a message of a session may do.
 pub(super) enum Admission {
     /// It is the next one, and would make this the count.
@@ -57,14 +68,17 @@ impl SessionTable {
         self
     }
 
-    /// Takes in a session as it was stored. Nobody holds it: whoever did was a connection of an earlier life.
+    /// Takes in a session as it was stored; `None` takes it out again. Nobody holds it: whoever did was a connection of an
+    /// earlier life.
     ///
     /// This is no change in the sense of [`changes`](Self::changes).
-    pub fn restore(&mut self, id: SessionId, mut record: SessionRecord) {
-        if record.state == SessionState::Attached {
+    pub fn restore(&mut self, id: SessionId, mut record: Option<SessionRecord>) {
+        if let Some(record) = &mut record
+            && record.state == SessionState::Attached
+        {
             record.state = SessionState::Detached;
         }
-        self.put(id, Some(record));
+        self.put(id, record);
     }
 
     /// The sessions that wait for their next connection, in order, each with its attach.
@@ -111,17 +125,16 @@ impl SessionTable {
         time
     }
 
-    /// The sessions that changed since the last [`accept`](Self::accept) in what has to be stored, in order; `None` for
-    /// one that is no more.
-    pub fn changes(&self) -> impl Iterator<Item = (SessionId, Option<&SessionRecord>)> {
+    /// The sessions that changed since the last [`accept`](Self::accept) in what has to be stored, in order.
+    pub fn changes(&self) -> impl Iterator<Item = SessionChange<'_>> {
         self.before.iter().flatten().filter_map(|(&id, before)| {
-            let after = self.all.get(&id);
+            let (before, after) = (before.as_ref(), self.all.get(&id));
             let same = match (before, after) {
                 (Some(before), Some(after)) => after.is_durably(before),
                 (None, None) => true,
                 _ => false,
             };
-            (!same).then_some((id, after))
+            (!same).then_some(SessionChange { id, before, after })
         })
     }
 

@@ -1,0 +1,240 @@
+//! The commit order of the durable engine.
+
+mod checkpoint;
+mod open;
+mod recover;
+
+pub(crate) use open::open;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use weirline_log::{
+    Attach, Bounds, Command, LogError, LogWriter, Offset, Outcome, SessionId, SessionTable, StreamId, Upkeep,
+};
+
+use crate::RedbConfig;
+use crate::codec::Put as _;
+use crate::effects;
+use crate::journal::Journal;
+use crate::run::Run;
+use crate::shared::Shared;
+use crate::storage::{Storage, is_full};
+use crate::store::Store;
+use crate::streams::Streams;
+
+/// The writer of a [`RedbLog`](crate::RedbLog). Its calls block on the storage.
+#[derive(Debug)]
+pub struct RedbWriter {
+    config: RedbConfig,
+    storage: Arc<dyn Storage>,
+    shared: Arc<Shared>,
+    journal: Journal,
+    database: Database,
+    sessions: SessionTable,
+    streams: Streams,
+    log_id: u64,
+    /// The last commit.
+    seq: u64,
+    /// The last commit that is in the database.
+    applied: u64,
+    pending: Pending,
+    payload: Vec<u8>,
+}
+
+/// The database, in better and in worse times.
+#[derive(Debug, Default)]
+struct Database {
+    /// `None` after a failure, until it could be opened again.
+    store: Option<Store>,
+    /// In that time, what the readers read from.
+    reading: Option<Store>,
+    /// Why the last checkpoint failed, and how many commits that need one are refused before the next is tried.
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    full: bool,
+    refusals: u32,
+}
+
+/// What is committed and not in the database.
+#[derive(Debug, Default)]
+struct Pending {
+    runs: BTreeMap<u32, Vec<Arc<Run>>>,
+    streams: BTreeSet<u32>,
+    sessions: BTreeSet<SessionId>,
+    /// The log's own time of the oldest of it.
+    since_ms: Option<u64>,
+}
+
+/// After a failed checkpoint so many commits are refused at once: trying takes long, and room does not come back that fast.
+const REFUSALS: u32 = 15;
+
+impl LogWriter for RedbWriter {
+    fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
+        self.look_after_database();
+        let mut staged = self.apply(batch);
+        match self.write(batch, &mut staged) {
+            Ok(()) => {
+                outcomes.append(&mut staged);
+                Ok(())
+            }
+            Err(error) => {
+                self.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn detached(&self) -> Vec<(SessionId, Attach)> {
+        self.sessions.detached().collect()
+    }
+
+    fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
+        self.look_after_database();
+        if let Some(trouble) = &mut self.database.trouble {
+            trouble.refusals = 0;
+        }
+        let before: BTreeSet<_> = self.sessions.changes().map(|change| change.id).collect();
+        debug_assert!(before.is_empty(), "nothing is staged between batches");
+        let time_ms = effects::millis(self.sessions.advance(now));
+        // What is forgotten here need not be in the journal: after a crash it is forgotten again.
+        self.pending
+            .sessions
+            .extend(self.sessions.changes().map(|change| change.id));
+        self.sessions.accept();
+        if self.database.store.is_none() {
+            self.reopen()?;
+        }
+        if self.is_checkpoint_due(time_ms) {
+            self.checkpoint()
+        } else {
+            Ok(Upkeep::Done)
+        }
+    }
+}
+
+impl RedbWriter {
+    /// Writes a checkpoint and closes the log; the next opening has nothing to read again.
+    ///
+    /// A writer that is dropped instead loses nothing either: its opening takes a little longer.
+    ///
+    /// # Errors
+    /// [`LogError`]: the checkpoint could not be written. Nothing is lost.
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.checkpoint().map(|_| ())
+    }
+
+    /// Begins another epoch of a stream with its entries up to `keep`; says what the stream holds then, or `None` if it does
+    /// not exist. Sessions keep their counts.
+    ///
+    /// # Errors
+    /// [`LogError`]: the stream is as it was.
+    pub fn begin_epoch(&mut self, stream: &StreamId, keep: Offset) -> Result<Option<Bounds>, LogError> {
+        let Some(number) = self.streams.number(stream) else {
+            return Ok(None);
+        };
+        self.checkpoint()?;
+        self.cut(number, keep)?;
+        Ok(self.streams.get(number).map(crate::streams::Stream::bounds))
+    }
+
+    fn apply(&mut self, batch: &[Command]) -> Vec<Outcome> {
+        let Self {
+            sessions, streams, ..
+        } = self;
+        streams.begin(self.seq + 1);
+        batch
+            .iter()
+            .map(|command| sessions.apply(streams, command))
+            .collect()
+    }
+
+    fn undo(&mut self) {
+        self.sessions.undo();
+        self.streams.undo();
+    }
+
+    /// Makes the staged batch durable, and then visible.
+    fn write(&mut self, batch: &[Command], staged: &mut Vec<Outcome>) -> Result<(), LogError> {
+        if !self.encode() {
+            self.sessions.accept();
+            self.streams.accept();
+            return Ok(());
+        }
+        if !self.journal.has_room(self.payload.len()) && !self.journal.is_empty() {
+            // A checkpoint is of what is committed, so the batch is taken back and applied again.
+            self.undo();
+            let made = self.checkpoint_or_refuse();
+            *staged = self.apply(batch);
+            made?;
+            self.encode();
+        }
+        self.journal
+            .append(self.seq + 1, &self.payload)
+            .map_err(explain)?;
+        self.seq += 1;
+        self.payload.clear();
+        self.payload.shrink_to(PAYLOAD_KEPT);
+        self.publish();
+        Ok(())
+    }
+
+    /// Encodes what the batch changes; whether it changes anything.
+    fn encode(&mut self) -> bool {
+        let time_ms = effects::millis(self.sessions.time());
+        let out = &mut self.payload;
+        out.clear();
+        out.put_u64(time_ms);
+        let nothing = out.len();
+        for (number, stream) in self.streams.made() {
+            effects::put_made(out, number, &stream.name, stream.chain.current());
+        }
+        for (&number, run) in &self.streams.batch(time_ms).runs {
+            effects::put_appended(out, number, run);
+        }
+        for change in self.sessions.changes() {
+            effects::put_session(out, &change, |stream| self.streams.number(stream));
+        }
+        out.len() > nothing
+    }
+
+    /// Shows the committed batch to the readers, and notes what the next checkpoint has to write.
+    fn publish(&mut self) {
+        let time_ms = effects::millis(self.sessions.time());
+        self.pending.since_ms.get_or_insert(time_ms);
+        self.pending
+            .sessions
+            .extend(self.sessions.changes().map(|change| change.id));
+        self.sessions.accept();
+        let mut published = self.shared.write();
+        for (number, stream) in self.streams.made() {
+            self.pending.streams.insert(number);
+            published.show(number, stream);
+        }
+        for (number, run) in self.streams.accept() {
+            let run = Arc::new(run);
+            if let Some(stream) = self.streams.get(number) {
+                published.append(number, stream, Arc::clone(&run));
+            }
+            self.pending.streams.insert(number);
+            self.pending.runs.entry(number).or_default().push(run);
+        }
+        published.evict(self.applied, self.config.tail_bytes_max);
+    }
+}
+
+/// What an error of the journal means for who waits for the commit.
+fn explain(error: io::Error) -> LogError {
+    if is_full(&error) {
+        LogError::StorageFull(error.into())
+    } else {
+        LogError::Storage(error.into())
+    }
+}
+
+const PAYLOAD_KEPT: usize = 1 << 20;
