@@ -91,11 +91,8 @@ pub(crate) fn put_session(
         return;
     };
     let only_count = |before: &&SessionRecord| {
-        let counted = SessionRecord {
-            count: after.count,
-            ..(*before).clone()
-        };
-        counted.is_durably(after)
+        let alive = |session: &SessionRecord| !matches!(session.state, SessionState::Tombstone { .. });
+        alive(before) && alive(after) && before.attach == after.attach && before.acked == after.acked
     };
     if change.before.filter(only_count).is_some() {
         out.put_u8(COUNTED);

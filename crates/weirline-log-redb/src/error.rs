@@ -111,3 +111,51 @@ impl OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_operating_system_are_told_apart() {
+        type Check = fn(&OpenError) -> bool;
+        let cases: [(io::ErrorKind, Check, &str); 5] = [
+            (
+                io::ErrorKind::PermissionDenied,
+                |error| matches!(error, OpenError::Permission { .. }),
+                "belong to the user",
+            ),
+            (
+                io::ErrorKind::ReadOnlyFilesystem,
+                |error| matches!(error, OpenError::Permission { .. }),
+                "belong to the user",
+            ),
+            (
+                io::ErrorKind::StorageFull,
+                |error| matches!(error, OpenError::Full { .. }),
+                "free some space",
+            ),
+            (
+                io::ErrorKind::NotADirectory,
+                |error| matches!(error, OpenError::NotADirectory { .. }),
+                "path of a directory",
+            ),
+            (
+                io::ErrorKind::Other,
+                |error| matches!(error, OpenError::Storage { .. }),
+                "check the disk",
+            ),
+        ];
+        for (kind, check, advice) in cases {
+            let as_file = OpenError::from_io("here".into(), kind.into());
+            let as_database = OpenError::from_redb("here".into(), redb::Error::Io(kind.into()));
+            for error in [as_file, as_database] {
+                let text = error.to_string();
+                assert!(
+                    check(&error) && text.contains("here") && text.contains(advice),
+                    "{kind}: {text}"
+                );
+            }
+        }
+    }
+}

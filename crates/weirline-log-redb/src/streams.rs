@@ -89,7 +89,8 @@ impl Streams {
     }
 
     /// Takes in a stream as it was stored; its number is the next one.
-    pub(crate) fn restore(&mut self, stream: Stream) {
+    pub(crate) fn restore(&mut self, mut stream: Stream) {
+        trim_by_count(&mut stream, self.messages_max);
         self.numbers.insert(stream.name.clone(), self.next_number());
         self.all.push(stream);
         self.batch.streams = self.all.len();

@@ -132,6 +132,11 @@ impl SimDisk {
         !self.state().on
     }
 
+    /// Everything of one file that was not really synced is lost, as a disk does that has lied.
+    pub fn lose_unsynced(&self, part: Part) {
+        self.state().file(part).lose_all();
+    }
+
     /// Flips a bit of what is stored.
     pub fn damage(&self, part: Part, at: u64, bit: u32) {
         let at = usize::try_from(at).unwrap_or(usize::MAX);

@@ -108,6 +108,13 @@ impl SimFile {
         self.allocated.split_off(&self.cache.len().div_ceil(PAGE));
     }
 
+    /// Nothing that was not synced survives.
+    pub(super) fn lose_all(&mut self) {
+        self.dirty.clear();
+        self.cut = None;
+        self.cache.clone_from(&self.disk);
+    }
+
     /// Writes a sector from the cache to the disk, as far as both have it.
     fn flush(&mut self, sector: usize) {
         let from = sector * SECTOR;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use redb::{ReadableTable, Table, WriteTransaction};
 use weirline_log::{EpochChain, Offset, SessionId, SessionTable};
 
-use super::{BLOCKS, META, Meta, SESSIONS, STREAMS, Store, StreamRow, damaged, key};
+use super::{BLOCKS, META, Meta, SESSIONS, STREAMS, Store, StreamRow, damaged, guard, key};
 use crate::RedbConfig;
 use crate::block::{Block, BlockBuilder, BlockMeta};
 use crate::codec::Damage;
@@ -30,7 +30,7 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) changed: &'a BTreeSet<u32>,
     pub(crate) runs: &'a BTreeMap<u32, Vec<Arc<Run>>>,
     pub(crate) sessions: &'a SessionTable,
-    pub(crate) changed_sessions: &'a BTreeSet<SessionId>,
+    pub(crate) changed_sessions: &'a [SessionId],
 }
 
 /// What the streams are after a checkpoint.
@@ -52,6 +52,10 @@ struct Work<'a, 't> {
 impl Store {
     /// Writes a checkpoint. After an error it may or may not have been written, and the database has to be opened again.
     pub(crate) fn checkpoint(&self, input: &Checkpoint<'_>) -> Result<Settled, redb::Error> {
+        guard(|| self.try_checkpoint(input))
+    }
+
+    fn try_checkpoint(&self, input: &Checkpoint<'_>) -> Result<Settled, redb::Error> {
         let transaction = self.begin()?;
         let settled = {
             let mut work = Work {

@@ -8,10 +8,11 @@ pub(crate) use checkpoint::{Checkpoint, Settled};
 pub(crate) use rows::{Meta, StreamRow};
 pub(crate) use snapshot::Snapshot;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 use weirline_log::{LogError, Offset, SessionId};
 
 use crate::codec::{Damage, Take};
@@ -53,17 +54,21 @@ impl Store {
     pub(crate) fn open(medium: Arc<dyn Medium>, cache_bytes: usize) -> Result<Self, redb::Error> {
         let full = Arc::new(AtomicBool::new(false));
         let backend = Backend::new(medium, Arc::clone(&full));
-        let database = Database::builder()
-            .set_cache_size(cache_bytes)
-            .create_with_backend(backend)?;
+        let database = guard(|| {
+            let mut builder = Database::builder();
+            Ok(builder.set_cache_size(cache_bytes).create_with_backend(backend)?)
+        })?;
         Ok(Self { database, full })
     }
 
     /// Opens the database of a medium that cannot be written.
     pub(crate) fn open_to_read(medium: Arc<dyn Medium>, cache_bytes: usize) -> Result<Self, redb::Error> {
-        let database = Database::builder()
-            .set_cache_size(cache_bytes)
-            .create_with_backend(ReadOnly::new(medium))?;
+        let database = guard(|| {
+            let mut builder = Database::builder();
+            Ok(builder
+                .set_cache_size(cache_bytes)
+                .create_with_backend(ReadOnly::new(medium))?)
+        })?;
         Ok(Self {
             database,
             full: Arc::default(),
@@ -72,12 +77,22 @@ impl Store {
 
     /// What the database says of itself; `None` if it was not finished when it was made.
     pub(crate) fn meta(&self) -> Result<Option<Meta>, redb::Error> {
+        guard(|| {
+            let transaction = self.database.begin_read()?;
+            match transaction.open_table(META) {
+                Ok(table) => Meta::read(&table),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// Whether it has no tables but those that are made here.
+    pub(crate) fn is_ours(&self) -> Result<bool, redb::Error> {
+        let ours = [META.name(), STREAMS.name(), SESSIONS.name(), BLOCKS.name()];
         let transaction = self.database.begin_read()?;
-        match transaction.open_table(META) {
-            Ok(table) => Meta::read(&table),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let mut tables = transaction.list_tables()?;
+        Ok(tables.all(|table| ours.contains(&table.name())))
     }
 
     /// Makes the tables of an empty log.
@@ -91,6 +106,10 @@ impl Store {
     }
 
     pub(crate) fn load(&self, meta: Meta) -> Result<Loaded, redb::Error> {
+        guard(|| self.try_load(meta))
+    }
+
+    fn try_load(&self, meta: Meta) -> Result<Loaded, redb::Error> {
         let transaction = self.database.begin_read()?;
         let mut loaded = Loaded {
             meta,
@@ -139,6 +158,18 @@ impl Store {
             LogError::Storage(error.into())
         }
     }
+}
+
+/// Runs what may meet a damaged file: the database checks little of what it reads, and would panic.
+fn guard<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+    // What a panic leaves behind is not used again: the database is closed, and opened anew.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|&text| text.to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(redb::Error::Corrupted(
+            text.unwrap_or_else(|| "it makes no sense".into()),
+        ))
+    })
 }
 
 /// Damage that we have found ourselves, as redb would say it.

@@ -3,7 +3,7 @@
 use redb::{ReadOnlyTable, ReadableTable};
 use weirline_log::{Entry, LogError, Offset};
 
-use super::{damaged, key};
+use super::{damaged, guard, key};
 use crate::block::{Block, Budget};
 use crate::codec::Damage;
 
@@ -31,7 +31,7 @@ impl Snapshot {
         budget: &mut Budget,
         out: &mut Vec<Entry>,
     ) -> Result<(), LogError> {
-        self.try_read(number, (after, head), budget, out)
+        guard(|| self.try_read(number, (after, head), budget, out))
             .map_err(|error| LogError::Storage(error.into()))
     }
 

@@ -11,7 +11,10 @@ impl RedbWriter {
     pub(super) fn is_checkpoint_due(&self, time_ms: u64) -> bool {
         let after_ms = millis(self.config.checkpoint_after);
         let waits = |since_ms| time_ms.saturating_sub(since_ms) >= after_ms;
-        if self.pending.since_ms.is_some_and(waits) || self.pending.sessions.len() >= SESSIONS_MAX {
+        if self.retention_due
+            || self.pending.since_ms.is_some_and(waits)
+            || self.pending.sessions.len() >= SESSIONS_MAX
+        {
             return true;
         }
         let Some(age_max) = self.config.stream_age_max.map(millis) else {
@@ -45,6 +48,8 @@ impl RedbWriter {
         if self.database.store.is_none() {
             self.reopen()?;
         }
+        self.pending.sessions.sort_unstable();
+        self.pending.sessions.dedup();
         let Some(store) = &self.database.store else {
             return Err(LogError::Closed);
         };
@@ -52,7 +57,7 @@ impl RedbWriter {
             Ok(settled) => Ok(self.settle(settled)),
             Err(error) => {
                 let error = store.explain(error);
-                self.fail(error, self.seq)
+                self.fail(error)
             }
         }
     }
@@ -60,7 +65,7 @@ impl RedbWriter {
     pub(super) fn checkpoint_input(&self) -> Checkpoint<'_> {
         Checkpoint {
             config: &self.config,
-            meta: self.meta(self.seq),
+            meta: self.meta(),
             streams: &self.streams,
             changed: &self.pending.streams,
             runs: &self.pending.runs,
@@ -69,11 +74,11 @@ impl RedbWriter {
         }
     }
 
-    pub(super) fn meta(&self, applied: u64) -> Meta {
+    fn meta(&self) -> Meta {
         Meta {
             format: FORMAT,
             log_id: self.log_id,
-            applied,
+            applied: self.seq,
             time_ms: millis(self.sessions.time()),
         }
     }
@@ -89,13 +94,14 @@ impl RedbWriter {
         self.applied = self.seq;
         self.pending = Pending::default();
         self.database.trouble = None;
-        self.journal.reset();
+        self.journal.reset(self.applied);
         for (&number, &(trimmed, stored)) in &settled.streams {
             if let Some(stream) = self.streams.get_mut(number) {
                 (stream.trimmed, stream.stored) = (trimmed, stored);
             }
         }
         self.publish_snapshot(settled.streams.keys().copied());
+        self.retention_due = settled.more;
         if settled.more { Upkeep::More } else { Upkeep::Done }
     }
 
@@ -118,13 +124,13 @@ impl RedbWriter {
         published.evict(self.applied, self.config.tail_bytes_max);
     }
 
-    /// The database has failed to take the commits up to `target`. It is opened again at once, for the readers; and it may
-    /// turn out that it has taken them.
-    fn fail(&mut self, error: LogError, target: u64) -> Result<Upkeep, LogError> {
+    /// The database has failed to take all commits. It is opened again at once, for the readers; and it may turn out that
+    /// it has taken them.
+    fn fail(&mut self, error: LogError) -> Result<Upkeep, LogError> {
         warn!(event = "log.checkpoint_failed", error = %error, "the checkpoint could not be written");
         let full = matches!(error, LogError::StorageFull(_));
         let _ = self.reopen();
-        if self.database.store.is_some() && self.applied >= target {
+        if self.database.store.is_some() && self.applied == self.seq {
             return Ok(Upkeep::More);
         }
         self.database.trouble = Some(Trouble {
@@ -142,10 +148,11 @@ impl RedbWriter {
         let keep = keep.min(stream.head);
         let mut chain = stream.chain.clone();
         chain.begin(self.streams.draw_epoch(&stream.chain), keep);
-        let seq = self.seq + 1;
-        match store.begin_epoch((number, &stream), keep, chain, &self.meta(seq)) {
+        self.seq += 1;
+        match store.begin_epoch((number, &stream), keep, chain, &self.meta()) {
             Ok(cut) => {
-                (self.seq, self.applied) = (seq, seq);
+                self.applied = self.seq;
+                self.journal.reset(self.applied);
                 if let Some(stream) = self.streams.get_mut(number) {
                     *stream = cut;
                 }
@@ -154,11 +161,12 @@ impl RedbWriter {
             }
             Err(error) => {
                 let error = store.explain(error);
-                self.fail(error, seq).map(|_| ())
+                self.database.unknown = true;
+                self.fail(error).map(|_| ())
             }
         }
     }
 }
 
-/// So many changed sessions are written even if nothing else is.
-const SESSIONS_MAX: usize = 100_000;
+/// So many changes of sessions are written even if nothing else is.
+const SESSIONS_MAX: usize = 500_000;

@@ -36,12 +36,16 @@ pub struct RedbWriter {
     sessions: SessionTable,
     streams: Streams,
     log_id: u64,
-    /// The last commit.
+    /// The last number that was given to a commit, successful or not.
     seq: u64,
     /// The last commit that is in the database.
     applied: u64,
     pending: Pending,
+    /// Retention has more to remove than the last checkpoint could.
+    retention_due: bool,
+    /// The batch in the making, encoded, and the sessions that it changes.
     payload: Vec<u8>,
+    changed: Vec<SessionId>,
 }
 
 /// The database, in better and in worse times.
@@ -51,6 +55,8 @@ struct Database {
     store: Option<Store>,
     /// In that time, what the readers read from.
     reading: Option<Store>,
+    /// What is in memory may not be what is in the database, so nothing is committed before that is open again.
+    unknown: bool,
     /// Why the last checkpoint failed, and how many commits that need one are refused before the next is tried.
     trouble: Option<Trouble>,
 }
@@ -66,7 +72,8 @@ struct Trouble {
 struct Pending {
     runs: BTreeMap<u32, Vec<Arc<Run>>>,
     streams: BTreeSet<u32>,
-    sessions: BTreeSet<SessionId>,
+    /// Some perhaps more than once.
+    sessions: Vec<SessionId>,
     /// The log's own time of the oldest of it.
     since_ms: Option<u64>,
 }
@@ -77,6 +84,9 @@ const REFUSALS: u32 = 15;
 impl LogWriter for RedbWriter {
     fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
         self.look_after_database();
+        if self.database.unknown {
+            self.reopen()?;
+        }
         let mut staged = self.apply(batch);
         match self.write(batch, &mut staged) {
             Ok(()) => {
@@ -96,11 +106,6 @@ impl LogWriter for RedbWriter {
 
     fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
         self.look_after_database();
-        if let Some(trouble) = &mut self.database.trouble {
-            trouble.refusals = 0;
-        }
-        let before: BTreeSet<_> = self.sessions.changes().map(|change| change.id).collect();
-        debug_assert!(before.is_empty(), "nothing is staged between batches");
         let time_ms = effects::millis(self.sessions.advance(now));
         // What is forgotten here need not be in the journal: after a crash it is forgotten again.
         self.pending
@@ -110,7 +115,7 @@ impl LogWriter for RedbWriter {
         if self.database.store.is_none() {
             self.reopen()?;
         }
-        if self.is_checkpoint_due(time_ms) {
+        if self.database.trouble.is_some() || self.is_checkpoint_due(time_ms) {
             self.checkpoint()
         } else {
             Ok(Upkeep::Done)
@@ -127,6 +132,12 @@ impl RedbWriter {
     /// [`LogError`]: the checkpoint could not be written. Nothing is lost.
     pub fn close(mut self) -> Result<(), LogError> {
         self.checkpoint().map(|_| ())
+    }
+
+    /// The sessions and tombstones.
+    #[must_use]
+    pub const fn sessions(&self) -> &SessionTable {
+        &self.sessions
     }
 
     /// Begins another epoch of a stream with its entries up to `keep`; says what the stream holds then, or `None` if it does
@@ -174,10 +185,8 @@ impl RedbWriter {
             made?;
             self.encode();
         }
-        self.journal
-            .append(self.seq + 1, &self.payload)
-            .map_err(explain)?;
         self.seq += 1;
+        self.journal.append(self.seq, &self.payload).map_err(explain)?;
         self.payload.clear();
         self.payload.shrink_to(PAYLOAD_KEPT);
         self.publish();
@@ -197,7 +206,9 @@ impl RedbWriter {
         for (&number, run) in &self.streams.batch(time_ms).runs {
             effects::put_appended(out, number, run);
         }
+        self.changed.clear();
         for change in self.sessions.changes() {
+            self.changed.push(change.id);
             effects::put_session(out, &change, |stream| self.streams.number(stream));
         }
         out.len() > nothing
@@ -207,9 +218,7 @@ impl RedbWriter {
     fn publish(&mut self) {
         let time_ms = effects::millis(self.sessions.time());
         self.pending.since_ms.get_or_insert(time_ms);
-        self.pending
-            .sessions
-            .extend(self.sessions.changes().map(|change| change.id));
+        self.pending.sessions.append(&mut self.changed);
         self.sessions.accept();
         let mut published = self.shared.write();
         for (number, stream) in self.streams.made() {

@@ -13,7 +13,7 @@ use crate::journal::{Found, Journal, Record};
 use crate::reader::RedbReader;
 use crate::run::Run;
 use crate::shared::{Published, Shared};
-use crate::storage::{Part, Storage};
+use crate::storage::{Medium, Part, Storage};
 use crate::store::{FORMAT, Loaded, Meta, Store};
 use crate::streams::{Stream, Streams};
 use crate::{OpenError, RedbConfig};
@@ -34,7 +34,7 @@ struct Files {
     journal: Journal,
     /// What the journal has beyond the database.
     records: Vec<Record>,
-    /// The last commit of which there is any trace.
+    /// If something is lost, the last commit of which there is any trace.
     last: u64,
     /// There is no journal yet.
     is_new: bool,
@@ -78,7 +78,9 @@ pub(crate) fn open(
         seq: state.seq,
         applied: meta.applied,
         pending: state.pending,
+        retention_due: false,
         payload: Vec::new(),
+        changed: Vec::new(),
     };
     if files.is_lost {
         error!(
@@ -96,6 +98,7 @@ pub(crate) fn open(
         let created = writer.journal.create();
         created.map_err(|error| OpenError::from_io(storage.name(Part::Journal), error))?;
     }
+    writer.retention_due = writer.is_over_limits();
     writer.show_all();
     Ok((writer, reader))
 }
@@ -103,27 +106,41 @@ pub(crate) fn open(
 /// Opens the files, and makes an empty log if there is none, which then has this id.
 fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<Files, OpenError> {
     let in_database = |error| OpenError::from_redb(storage.name(Part::Database), error);
-    let store = Store::open(storage.database(), config.cache_bytes).map_err(in_database)?;
-    let stored = store.meta().map_err(in_database)?;
-    let meta = stored.unwrap_or(Meta {
-        format: FORMAT,
-        log_id: new_id,
-        applied: 0,
-        time_ms: 0,
-    });
-    if meta.format > FORMAT {
-        return Err(newer(storage, Part::Database, meta.format));
+    let in_journal = |error| OpenError::from_io(storage.name(Part::Journal), error);
+    let is_new = !Journal::is_made(&*storage.journal()).map_err(in_journal)?;
+    if is_new {
+        erase_unborn(&*storage.database())
+            .map_err(|error| OpenError::from_io(storage.name(Part::Database), error))?;
     }
-    let (journal, found) = Journal::open(
+    let store = Store::open(storage.database(), config.cache_bytes).map_err(in_database)?;
+    let (store, meta) = match store.meta().map_err(in_database)? {
+        Some(meta) if meta.format > FORMAT => return Err(newer(storage, Part::Database, meta.format)),
+        // The journal is made last. Without it nothing has been confirmed, and after errors in between nobody knows what the
+        // disk has of the database.
+        None if is_new => make_database(storage, config, store, new_id).map_err(in_database)?,
+        Some(meta) if is_new && meta.applied == 0 => {
+            make_database(storage, config, store, new_id).map_err(in_database)?
+        }
+        Some(meta) => (store, meta),
+        None => {
+            return Err(damaged(
+                storage,
+                Part::Database,
+                "it is empty, and the journal is not",
+            ));
+        }
+    };
+    let opened = Journal::open(
         storage.journal(),
         meta.log_id,
         meta.applied,
         config.checkpoint_bytes,
-    )
-    .map_err(|error| OpenError::from_io(storage.name(Part::Journal), error))?;
-    let (mut records, is_new) = match found {
-        Found::Records(records) => (records, false),
-        Found::Nothing => (Vec::new(), true),
+    );
+    let (journal, found) = opened.map_err(in_journal)?;
+    let (mut records, ahead) = match found {
+        Found::Records(records) => (records, None),
+        Found::Nothing => (Vec::new(), None),
+        Found::Ahead(last) => (Vec::new(), Some(last)),
         Found::Newer(format) => return Err(newer(storage, Part::Journal, u64::from(format))),
         Found::Foreign => return Err(damaged(storage, Part::Journal, "it belongs to another log")),
         Found::Damaged => {
@@ -134,19 +151,10 @@ fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<
             ));
         }
     };
-    if stored.is_none() {
-        store.create(&meta).map_err(in_database)?;
-    }
     let loaded = store.load(meta).map_err(in_database)?;
     records.retain(|record| record.seq > meta.applied);
-    let last = records.last().map_or(meta.applied, |record| record.seq);
-    let follows = records
-        .first()
-        .is_none_or(|record| record.seq == meta.applied + 1);
-    let is_lost = !follows || (is_new && meta.applied > 0);
-    if is_lost {
-        records.clear();
-    }
+    let is_lost = ahead.is_some() || (is_new && meta.applied > 0);
+    let last = ahead.unwrap_or(meta.applied);
     Ok(Files {
         store,
         loaded,
@@ -156,6 +164,53 @@ fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<
         is_new,
         is_lost,
     })
+}
+
+/// The database begins with zeros until it is whole for the first time. It is not opened like that, but made again.
+fn erase_unborn(medium: &dyn Medium) -> std::io::Result<()> {
+    let mut magic = [0; 9];
+    if medium.len()? >= magic.len() as u64 {
+        medium.read(0, &mut magic)?;
+        if magic == [0; 9] {
+            medium.set_len(0)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the database of an empty log in the place of one that was not finished.
+fn make_database(
+    storage: &dyn Storage,
+    config: &RedbConfig,
+    unfinished: Store,
+    log_id: u64,
+) -> Result<(Store, Meta), redb::Error> {
+    if !unfinished.is_ours()? {
+        return Err(redb::Error::Corrupted(
+            "it is the database of another program".into(),
+        ));
+    }
+    drop(unfinished);
+    let medium = storage.database();
+    let meta = Meta {
+        format: FORMAT,
+        log_id,
+        applied: 0,
+        time_ms: 0,
+    };
+    let make = || {
+        medium.set_len(0)?;
+        let store = Store::open(Arc::clone(&medium), config.cache_bytes)?;
+        store.create(&meta)?;
+        Ok(store)
+    };
+    match make() {
+        Ok(store) => Ok((store, meta)),
+        Err(error) => {
+            let _ = medium.set_len(0);
+            Err(error)
+        }
+    }
 }
 
 fn newer(storage: &dyn Storage, part: Part, found: u64) -> OpenError {
@@ -228,13 +283,13 @@ impl State {
                 self.pending.runs.entry(number).or_default().push(Arc::new(run));
             }
             Effect::Session { id, session } => {
-                self.pending.sessions.insert(id);
+                self.pending.sessions.push(id);
                 self.restore_session(id, session)?;
             }
             Effect::Counted { id, count } => {
                 let session = self.sessions.get(id).cloned();
                 let session = session.ok_or(Damage("a session is not there"))?;
-                self.pending.sessions.insert(id);
+                self.pending.sessions.push(id);
                 self.sessions
                     .restore(id, Some(SessionRecord { count, ..session }));
             }
@@ -286,6 +341,19 @@ impl RedbWriter {
         }
     }
 
+    /// Whether there is more than may be: the limits may be others than before.
+    fn is_over_limits(&self) -> bool {
+        let config = &self.config;
+        let over = |stream: &Stream| {
+            let blocks = stream.stored.oldest.filter(|oldest| oldest.last < stream.head);
+            let over = stream.stored.bytes > config.stream_bytes_max
+                || blocks.is_some_and(|oldest| oldest.last <= stream.trimmed);
+            blocks.is_some() && over
+        };
+        let total: u64 = self.streams.iter().map(|(_, stream)| stream.stored.bytes).sum();
+        total > config.bytes_max || self.streams.iter().any(|(_, stream)| over(stream))
+    }
+
     /// Shows the readers everything as it is.
     pub(super) fn show_all(&mut self) {
         let mut published = Published::default();
@@ -298,5 +366,40 @@ impl RedbWriter {
         }
         *self.shared.write() = published;
         self.publish_snapshot(std::iter::empty());
+    }
+}
+
+#[cfg(all(test, feature = "simulation"))]
+mod tests {
+    use super::*;
+    use crate::simulation::SimDisk;
+
+    #[test]
+    fn a_newer_format_is_refused_and_left_alone() {
+        let disk = SimDisk::new(1);
+        let open = |storage| open(Arc::new(storage), RedbConfig::default(), 2);
+        drop(open(disk.storage()).unwrap());
+        let rewrite = |format| {
+            let store = Store::open(disk.storage().database(), 1 << 20).unwrap();
+            let meta = store.meta().unwrap().unwrap();
+            store.create(&Meta { format, ..meta }).unwrap();
+        };
+        rewrite(FORMAT + 1);
+        for _ in 0..2 {
+            let refused = open(disk.storage()).map(|_| ()).unwrap_err();
+            assert!(
+                matches!(
+                    refused,
+                    OpenError::Newer {
+                        found: 2,
+                        supported: FORMAT,
+                        ..
+                    }
+                ),
+                "{refused}"
+            );
+        }
+        rewrite(FORMAT);
+        drop(open(disk.storage()).unwrap());
     }
 }

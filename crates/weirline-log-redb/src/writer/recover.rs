@@ -23,6 +23,7 @@ impl RedbWriter {
         self.database.store = None;
         match self.try_reopen() {
             Ok(()) => {
+                self.database.unknown = false;
                 info!(
                     event = "log.reopened",
                     applied = self.applied,
@@ -65,22 +66,22 @@ impl RedbWriter {
         self.applied = loaded.meta.applied;
         for (number, row) in (0..).zip(loaded.streams) {
             if let Some(stream) = self.streams.get_mut(number) {
+                // An epoch began, and nothing was committed since.
+                if stream.chain != row.chain {
+                    *stream = Stream::from(row);
+                    continue;
+                }
                 stream.stored = row.stored;
                 stream.trimmed = stream.trimmed.max(row.trimmed);
-                // Beyond the last commit there are only changes of the history itself.
-                if self.applied > self.seq {
-                    *stream = Stream::from(row);
-                }
             }
         }
         for runs in self.pending.runs.values_mut() {
             runs.retain(|run| run.seq > self.applied);
         }
-        if self.applied >= self.seq {
-            self.seq = self.applied;
+        if self.applied == self.seq {
             self.pending = Pending::default();
             self.database.trouble = None;
-            self.journal.reset();
+            self.journal.reset(self.applied);
         }
         let all: Vec<_> = self.streams.iter().map(|(number, _)| number).collect();
         self.publish_snapshot(all.into_iter());
@@ -119,6 +120,7 @@ impl RedbWriter {
                 let error = store.explain(error);
                 // What is in memory is of no use until its epochs are stored: it is built again from the database.
                 self.database.store = None;
+                self.database.unknown = true;
                 Err(error)
             }
         }

@@ -55,6 +55,12 @@ impl MemoryWriter {
         self.table.begin_epoch(stream, keep)
     }
 
+    /// The sessions and tombstones.
+    #[must_use]
+    pub const fn sessions(&self) -> &SessionTable {
+        &self.sessions
+    }
+
     /// What all entries cost together, in bytes: each its payload and [`ENTRY_OVERHEAD_BYTES`](crate::ENTRY_OVERHEAD_BYTES).
     #[must_use]
     pub const fn bytes(&self) -> usize {

@@ -44,6 +44,12 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
+    /// Whether a connection holds it with this attach.
+    #[must_use]
+    pub fn is_held_by(&self, attach: Attach) -> bool {
+        self.state == SessionState::Attached && self.attach == attach
+    }
+
     /// Whether an engine that wrote `other` need not write this: who holds a session does not outlive the process.
     #[must_use]
     pub fn is_durably(&self, other: &Self) -> bool {

@@ -83,10 +83,14 @@ impl SessionTable {
 
     /// The sessions that wait for their next connection, in order, each with its attach.
     pub fn detached(&self) -> impl Iterator<Item = (SessionId, Attach)> {
-        let waits = |record: &&SessionRecord| record.state == SessionState::Detached;
-        let all = self.all.iter().map(|(&id, record)| (id, record));
-        all.filter(move |(_, record)| waits(record))
+        self.iter()
+            .filter(|(_, record)| record.state == SessionState::Detached)
             .map(|(id, record)| (id, record.attach))
+    }
+
+    /// The sessions and tombstones, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &SessionRecord)> {
+        self.all.iter().map(|(&id, record)| (id, record))
     }
 
     /// The session or tombstone, if there is one.
@@ -184,20 +188,22 @@ impl SessionTable {
         self.put(id, record);
     }
 
-    /// Whether this attach may change the session.
-    fn is_current(&self, id: SessionId, attach: Attach) -> bool {
-        let current =
-            |record: &SessionRecord| record.state == SessionState::Attached && record.attach == attach;
-        self.all.get(&id).is_some_and(current)
+    /// The session, if this attach may change it.
+    fn peek(&self, id: SessionId, attach: Attach) -> Option<&SessionRecord> {
+        self.all.get(&id).filter(|session| session.is_held_by(attach))
     }
 
-    /// The session to change, if this attach may. The indexes do not follow: a tombstone is made by [`change`](Self::change).
+    /// The session to change, if this attach may. The indexes do not follow: a tombstone is made by
+    /// [`change`](Self::change).
     fn current(&mut self, id: SessionId, attach: Attach) -> Option<&mut SessionRecord> {
-        if !self.is_current(id, attach) {
-            return None;
+        let session = self
+            .all
+            .get_mut(&id)
+            .filter(|session| session.is_held_by(attach))?;
+        if let Some(before) = &mut self.before {
+            before.entry(id).or_insert_with(|| Some(session.clone()));
         }
-        self.note(id);
-        self.all.get_mut(&id)
+        Some(session)
     }
 
     pub(super) fn attach(
@@ -264,9 +270,8 @@ impl SessionTable {
 
     /// Whether a message may be appended. Duplicates come first: what is in the log is never refused.
     pub(super) fn admit(&self, author: Author) -> Result<Admission, AppendRefusal> {
-        let session = self.all.get(&author.session);
-        let session = session
-            .filter(|_| self.is_current(author.session, author.attach))
+        let session = self
+            .peek(author.session, author.attach)
             .ok_or(AppendRefusal::Fenced)?;
         if author.seq <= session.count {
             return Ok(Admission::Duplicate(session.count));
@@ -349,7 +354,7 @@ impl SessionTable {
 
     pub(super) fn end(&mut self, id: SessionId, attach: Attach, now: Instant) -> Outcome {
         self.advance(now);
-        if !self.is_current(id, attach) {
+        if self.peek(id, attach).is_none() {
             return Outcome::Ignored;
         }
         self.bury(id);

@@ -1,0 +1,222 @@
+//! Full disks and I/O errors: what is refused, what goes on, and how it goes on by itself.
+
+mod common;
+#[path = "common/log.rs"]
+mod log;
+
+use common::{append, contents, stream};
+use log::Log;
+use weirline_log::{Bounds, LogError, LogReader as _, LogWriter as _, Offset};
+use weirline_log_redb::RedbConfig;
+use weirline_log_redb::simulation::{Faults, SimDisk};
+
+fn config() -> RedbConfig {
+    RedbConfig {
+        checkpoint_bytes: 64 << 10,
+        tail_bytes_max: 0,
+        // So that reads go to the disk.
+        cache_bytes: 0,
+        ..RedbConfig::default()
+    }
+}
+
+/// Publishes until a commit fails, and says how many were acknowledged.
+fn publish_until_refused(log: &mut Log, from: u64) -> (u64, LogError) {
+    let mut acknowledged = from;
+    loop {
+        match log.publish(acknowledged + 1, 10) {
+            Ok(()) => acknowledged += 10,
+            Err(error) => return (acknowledged, error),
+        }
+        assert!(acknowledged < 1_000_000, "it is never full");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_to_publish_goes_on_reading_and_recovers_without_a_restart() {
+    let disk = SimDisk::new(3);
+    let mut log = Log::open(&disk, config());
+    disk.set_faults(Faults {
+        capacity_bytes: Some(600 << 10),
+        ..Faults::default()
+    });
+    let (acknowledged, error) = publish_until_refused(&mut log, 0);
+    assert!(matches!(error, LogError::StorageFull(_)), "{error}");
+    assert!(error.to_string().contains("free some space"), "{error}");
+    assert!(acknowledged > 500, "{acknowledged}");
+
+    // Refused is refused, in the same words, as long as there is no room; what is read is what was acknowledged.
+    for _ in 0..40 {
+        let error = log.publish(acknowledged + 1, 10).unwrap_err();
+        assert!(matches!(error, LogError::StorageFull(_)), "{error}");
+    }
+    assert!(matches!(
+        log.writer.maintain(log.now).unwrap_err(),
+        LogError::StorageFull(_)
+    ));
+    assert_eq!(contents(&log.reader), (1..=acknowledged).collect::<Vec<_>>());
+
+    // The process may end here, too.
+    disk.restart();
+    drop(log);
+    let mut log = Log::open(&disk, config());
+    assert_eq!(contents(&log.reader), (1..=acknowledged).collect::<Vec<_>>());
+    let (acknowledged, _) = publish_until_refused(&mut log, acknowledged);
+
+    disk.set_faults(Faults::default());
+    let mut tries = 0;
+    while log.publish(acknowledged + 1, 10).is_err() {
+        tries += 1;
+        assert!(tries <= 16, "it does not go on by itself");
+    }
+    assert_eq!(contents(&log.reader), (1..=acknowledged + 10).collect::<Vec<_>>());
+    // Whoever calls maintain goes on at once.
+    disk.set_faults(Faults {
+        capacity_bytes: Some(1200 << 10),
+        ..Faults::default()
+    });
+    let (acknowledged, _) = publish_until_refused(&mut log, acknowledged + 10);
+    disk.set_faults(Faults::default());
+    log.writer.maintain(log.now).unwrap();
+    log.publish(acknowledged + 1, 10).unwrap();
+    assert_eq!(contents(&log.reader), (1..=acknowledged + 10).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_error_of_the_journal_refuses_that_batch_and_no_other() {
+    let disk = SimDisk::new(4);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 10).unwrap();
+    for faults in [
+        Faults {
+            write_fails_one_in: 1,
+            ..Faults::default()
+        },
+        Faults {
+            sync_fails_one_in: 1,
+            ..Faults::default()
+        },
+    ] {
+        disk.set_faults(faults);
+        let error = log.publish(11, 1).unwrap_err();
+        assert!(matches!(error, LogError::Storage(_)), "{error}");
+        assert_eq!(contents(&log.reader), (1..=10).collect::<Vec<_>>());
+    }
+    disk.set_faults(Faults::default());
+    log.publish(11, 1).unwrap();
+    disk.restart();
+    assert_eq!(
+        contents(&Log::open(&disk, config()).reader),
+        (1..=11).collect::<Vec<_>>()
+    );
+}
+
+/// A disk that takes no writes can be read, also after the database has failed and could not be opened to be written.
+#[test]
+fn reading_goes_on_while_the_disk_takes_no_writes() {
+    let disk = SimDisk::new(5);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 1000).unwrap();
+    log.checkpoint();
+    log.publish(1001, 10).unwrap();
+    disk.set_faults(Faults {
+        write_fails_one_in: 1,
+        ..Faults::default()
+    });
+    let error = log.try_checkpoint().unwrap_err();
+    assert!(matches!(error, LogError::Storage(_)), "{error}");
+    for _ in 0..3 {
+        assert_eq!(contents(&log.reader), (1..=1010).collect::<Vec<_>>());
+        log.publish(1011, 1).unwrap_err();
+        log.writer.maintain(log.now).unwrap_err();
+    }
+    disk.set_faults(Faults::default());
+    log.writer.maintain(log.now).unwrap();
+    log.publish(1011, 1).unwrap();
+    assert_eq!(contents(&log.reader), (1..=1011).collect::<Vec<_>>());
+}
+
+/// A read that fails makes the database fail for everybody; the next call of the writer mends it.
+#[test]
+fn an_error_of_a_read_is_mended_by_the_next_call_of_the_writer() {
+    let disk = SimDisk::new(6);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 1000).unwrap();
+    log.checkpoint();
+    disk.set_faults(Faults {
+        read_fails_one_in: 1,
+        ..Faults::default()
+    });
+    let mut entries = Vec::new();
+    let limits = weirline_log::ReadLimits {
+        messages: 10,
+        bytes: 10_000,
+    };
+    let failed = log.reader.read(&stream(), Offset::ZERO, limits, &mut entries);
+    assert!(
+        matches!(failed, Err(LogError::Storage(_))) && entries.is_empty(),
+        "{failed:?}"
+    );
+    disk.set_faults(Faults::default());
+    assert!(
+        log.reader
+            .read(&stream(), Offset::ZERO, limits, &mut entries)
+            .is_err(),
+        "not yet"
+    );
+    log.publish(1001, 1).unwrap();
+    assert_eq!(contents(&log.reader), (1..=1001).collect::<Vec<_>>());
+}
+
+/// What the disk had confirmed and has not: new epochs, before anybody reads.
+#[test]
+fn lost_state_begins_new_epochs() {
+    let disk = SimDisk::new(7);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 100).unwrap();
+    log.checkpoint();
+    let before = log.reader.bounds(&stream()).unwrap().unwrap();
+    // From here on the disk lies about the database, and a later checkpoint makes the journal begin again.
+    disk.set_faults(Faults {
+        syncs_are_lies: true,
+        ..Faults::default()
+    });
+    log.publish(101, 100).unwrap();
+    log.checkpoint();
+    disk.set_faults(Faults::default());
+    log.publish(201, 1).unwrap();
+    disk.kill();
+    drop(log);
+    disk.lose_unsynced(weirline_log_redb::storage::Part::Database);
+    let mut log = Log::open(&disk, config());
+    let after: Bounds = log.reader.bounds(&stream()).unwrap().unwrap();
+    assert_ne!(before.epoch, after.epoch);
+    assert_eq!(after.head.get(), 100, "what is left");
+    let common = |epoch, offset: u64| {
+        let offset = Offset::new(offset).unwrap();
+        log.reader.common(&stream(), epoch, offset).unwrap().get()
+    };
+    assert_eq!((common(before.epoch, 201), common(before.epoch, 60)), (100, 60));
+    log.publish(101, 1).unwrap();
+    disk.restart();
+    let log = Log::open(&disk, config());
+    assert_eq!(contents(&log.reader), (1..=101).collect::<Vec<_>>());
+    assert_eq!(log.reader.bounds(&stream()).unwrap().unwrap().epoch, after.epoch);
+}
+
+/// A batch larger than the journal is one commit like any other.
+#[test]
+fn a_batch_larger_than_the_journal_is_committed_as_a_whole() {
+    let disk = SimDisk::new(8);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 3).unwrap();
+    let batch: Vec<_> = (4..40).map(|n| append(n, 10_000)).collect();
+    let mut outcomes = Vec::new();
+    log.writer.commit(&batch, &mut outcomes).unwrap();
+    assert_eq!(outcomes.len(), 36);
+    disk.restart();
+    assert_eq!(
+        contents(&Log::open(&disk, config()).reader),
+        (1..40).collect::<Vec<_>>()
+    );
+}
