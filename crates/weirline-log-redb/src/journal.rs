@@ -67,7 +67,10 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Looks into a journal, without a change. Commits up to `applied` are in the database.
+    /// Opens a journal. Commits up to `applied` are in the database.
+    ///
+    /// What is read may be no more than what the operating system believes: after a sync that failed it may not be on the
+    /// disk, and never get there by itself. So what was written last is written again, the same, before it counts.
     pub(crate) fn open(
         medium: Arc<dyn Medium>,
         log_id: u64,
@@ -91,6 +94,17 @@ impl Journal {
             Some(found) => found,
             None => journal.scan(&bytes, applied),
         };
+        if let Found::Records(records) = &found {
+            journal.medium.write(0, &bytes[..SECTOR_BYTES])?;
+            if let Some(last) = records.last().filter(|last| last.seq > applied) {
+                let start = journal.at - padded(last.payload.len());
+                let [start, end] = [start, journal.at].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+                journal
+                    .medium
+                    .write(start as u64, &bytes[start..end.min(bytes.len())])?;
+            }
+            journal.medium.sync()?;
+        }
         Ok((journal, found))
     }
 
@@ -418,11 +432,11 @@ mod tests {
     /// The next record takes the place of one that failed, whether that is on the disk or not.
     #[test]
     fn a_failed_record_is_overwritten() {
-        for seed in 0..32 {
+        for size in 0..32 {
             let (disk, mut journal) = made();
             journal.append(1, b"one").unwrap();
             fail_next_sync(&disk);
-            journal.append(2, &vec![b'x'; 500 + seed * 60]).unwrap_err();
+            journal.append(2, &vec![b'x'; 500 + size * 60]).unwrap_err();
             disk.set_faults(Faults::default());
             journal.append(3, b"two").unwrap();
             disk.restart();
@@ -460,6 +474,47 @@ mod tests {
         journal.reset(1);
         journal.append(2, b"x").unwrap();
         assert_eq!(records(open(&disk, 1).1), [(2, b"x".to_vec())]);
+    }
+
+    /// The sync failed, the process ended, and the next one finds in the cache what is not on the disk.
+    #[test]
+    fn what_is_found_is_made_durable_before_it_counts() {
+        for size in 0..32 {
+            let (disk, mut journal) = made();
+            fail_next_sync(&disk);
+            journal.append(1, &vec![b'x'; 500 + size * 60]).unwrap_err();
+            disk.set_faults(Faults::default());
+            disk.kill();
+            let found = records(open(&disk, 0).1);
+            assert_eq!(found.len(), 1);
+            disk.restart();
+            assert_eq!(records(open(&disk, 0).1), found);
+        }
+    }
+
+    #[test]
+    fn a_journal_that_was_made_half_is_made_durable_before_it_counts() {
+        let mut half = 0;
+        for seed in 0..64 {
+            let disk = SimDisk::new(seed);
+            let (mut journal, _) = open(&disk, 0);
+            disk.set_faults(Faults {
+                sync_fails_one_in: 2,
+                ..Faults::default()
+            });
+            let failed = journal.create().is_err();
+            disk.set_faults(Faults::default());
+            disk.kill();
+            if !failed || !Journal::is_made(&*disk.storage().journal()).unwrap() {
+                continue;
+            }
+            half += 1;
+            let (mut journal, _) = open(&disk, 0);
+            journal.append(1, b"x").unwrap();
+            disk.restart();
+            assert_eq!(records(open(&disk, 0).1), [(1, b"x".to_vec())]);
+        }
+        assert!(half > 5, "{half}");
     }
 
     #[test]
