@@ -220,3 +220,52 @@ fn a_batch_larger_than_the_journal_is_committed_as_a_whole() {
         (1..40).collect::<Vec<_>>()
     );
 }
+
+/// A new epoch is all or nothing, wherever in its making the power goes.
+#[test]
+fn a_new_epoch_is_all_or_nothing() {
+    let offset = |number| Offset::new(number).unwrap();
+    let (mut olds, mut news) = (0, 0);
+    // The interesting operations are the last; there the power goes more often.
+    let cases = [(0, 0..55), (1, 40..48), (2, 40..48), (3, 40..48), (4, 40..48)];
+    for (seed, operations) in cases
+        .into_iter()
+        .flat_map(|(seed, all)| all.map(move |n| (seed, n)))
+    {
+        for keep in [0, 13, 25] {
+            let disk = SimDisk::new(operations + 1000 * seed + keep);
+            let mut log = Log::open(&disk, config());
+            for first in [1, 8, 15] {
+                log.publish(first, if first == 15 { 6 } else { 7 }).unwrap();
+                log.checkpoint();
+            }
+            let old = log.reader.bounds(&stream()).unwrap().unwrap();
+            disk.set_faults(Faults {
+                power_fails_after: Some(operations),
+                ..Faults::default()
+            });
+            let begun = log.writer.begin_epoch(&stream(), offset(keep));
+            disk.restart();
+            drop(log);
+            let mut log = Log::open(&disk, config());
+            let found = log.reader.bounds(&stream()).unwrap().unwrap();
+            let kept = if found.epoch == old.epoch {
+                20
+            } else {
+                keep.min(20)
+            };
+            assert_eq!(contents(&log.reader), (1..=kept).collect::<Vec<_>>());
+            match begun {
+                Ok(bounds) => assert_eq!(bounds, Some(found)),
+                Err(_) if found.epoch == old.epoch => olds += 1,
+                Err(_) => news += 1,
+            }
+            log.publish(kept + 1, 3).unwrap();
+            log.checkpoint();
+            assert_eq!(contents(&log.reader), (1..=kept + 3).collect::<Vec<_>>());
+            let common = log.reader.common(&stream(), old.epoch, offset(20)).unwrap();
+            assert_eq!(common, offset(kept));
+        }
+    }
+    assert!(olds > 0 && news > 0, "{olds} {news}");
+}
