@@ -1,7 +1,7 @@
 //! Prints what the engine does on a disk: publishing with every ack durable, opening after SIGKILL, replay from the file.
 //!
-//! `cargo run --release -p weirline-log-redb --example figures -- DIRECTORY [MIB] [SESSIONS] [BATCH]`. The directory must not
-//! exist; it is removed in the end.
+//! `cargo run --release -p weirline-log-redb --example figures -- DIRECTORY [MIB] [SESSIONS] [BATCH]
+//! [CHECKPOINT_MIB]`. The directory must not exist; it is removed in the end.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader};
@@ -26,15 +26,16 @@ fn main() -> Result {
     let directory = arguments.first().ok_or("which directory?")?;
     let directory = Path::new(directory);
     let (mib, sessions, batch) = (number(1, 1024)?, number(2, 1024)?, number(3, 1024)?);
+    let checkpoint = number(4, 16)?;
     let count = (mib << 20) / PAYLOAD_BYTES as u64;
-    if arguments.get(4).is_some() {
-        return publish(directory, count, sessions, batch);
+    if arguments.get(5).is_some() {
+        return publish(directory, count, (sessions, batch, checkpoint));
     }
     if directory.exists() {
         return Err("the directory exists".into());
     }
     println!("{count} records of {PAYLOAD_BYTES} B, {sessions} sessions, batches of {batch}");
-    kill_a_publisher(directory, &[mib, sessions, batch])?;
+    kill_a_publisher(directory, &[mib, sessions, batch, checkpoint])?;
     let (_writer, reader) = reopen(directory)?;
     replay(&reader, 1024, 256 << 10)?;
     replay(&reader, 64, 64 << 10)?;
@@ -48,8 +49,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn open(directory: &Path) -> Result<(RedbWriter, RedbReader)> {
-    Ok(RedbLog::open(directory, RedbConfig::default(), 0x5eed)?.split())
+fn open(directory: &Path, checkpoint_mib: u64) -> Result<(RedbWriter, RedbReader)> {
+    let config = RedbConfig {
+        checkpoint_bytes: checkpoint_mib << 20,
+        ..RedbConfig::default()
+    };
+    Ok(RedbLog::open(directory, config, 0x5eed)?.split())
 }
 
 fn stream() -> StreamId {
@@ -87,8 +92,8 @@ fn session(number: u64) -> SessionId {
     SessionId(id)
 }
 
-fn publish(directory: &Path, count: u64, sessions: u64, batch: u64) -> Result {
-    let (mut writer, _reader) = open(directory)?;
+fn publish(directory: &Path, count: u64, (sessions, batch, checkpoint): (u64, u64, u64)) -> Result {
+    let (mut writer, _reader) = open(directory, checkpoint)?;
     let mut outcomes = Vec::new();
     let attach = |number| Command::Attach {
         session: session(number),
@@ -159,7 +164,7 @@ fn reopen(directory: &Path) -> Result<(RedbWriter, RedbReader)> {
         size += file?.metadata()?.len();
     }
     let began = now();
-    let halves = open(directory)?;
+    let halves = open(directory, 16)?;
     println!(
         "open after SIGKILL: {:?} ({} MiB of files)",
         began.elapsed(),

@@ -26,9 +26,9 @@ pub struct RedbConfig {
     pub entry_bytes_max: usize,
     /// The limits of sessions. The memory they take is taken with this engine, too.
     pub sessions: SessionLimits,
-    /// How much is committed between two checkpoints, in bytes of the journal. Default 16 MiB. The more, the less is written twice, and
-    /// the longer a commit takes that has to write a checkpoint (about 100 ms for 16 MiB). It is also how much of the newest is
-    /// held in memory, and what an opening after a crash has to read again.
+    /// How much is committed between two checkpoints, in bytes of the journal. Default 8 MiB. The more, the fewer of them, and the
+    /// longer a commit takes that has to write one (8 MiB: about 50 ms). It is also how much of the newest is held in memory, and
+    /// what an opening after a crash has to read again.
     pub checkpoint_bytes: u64,
     /// After how much of the log's own time [`maintain`](weirline_log::LogWriter::maintain) writes a checkpoint of the
     /// little that was committed since the last. Default 60 s.
@@ -50,7 +50,7 @@ impl Default for RedbConfig {
             streams_max: 10_000,
             entry_bytes_max: 16 << 20,
             sessions: SessionLimits::default(),
-            checkpoint_bytes: 16 << 20,
+            checkpoint_bytes: 8 << 20,
             checkpoint_after: Duration::from_secs(60),
             tail_bytes_max: 16 << 20,
             cache_bytes: 64 << 20,

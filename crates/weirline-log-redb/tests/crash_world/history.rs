@@ -25,26 +25,31 @@ pub(crate) struct History {
     /// Refused since the last acknowledgement: at most one of these may be on the disk.
     refused: Vec<Vec<Command>>,
     memory: Memory,
+    messages_max: usize,
     /// When the process ended last.
     ended: Option<Instant>,
 }
 
 struct Memory(MemoryWriter, MemoryReader);
 
-impl Default for History {
-    fn default() -> Self {
+impl History {
+    /// Of a log whose streams keep so many messages.
+    pub(crate) fn new(messages_max: u64) -> Self {
+        let messages_max = usize::try_from(messages_max).unwrap();
         Self {
+            messages_max,
             batches: Vec::new(),
             refused: Vec::new(),
-            memory: Memory::new(&[]),
+            memory: Memory::new(messages_max, &[]),
             ended: None,
         }
     }
 }
 
 impl Memory {
-    fn new(batches: &[Vec<Command>]) -> Self {
+    fn new(messages_max: usize, batches: &[Vec<Command>]) -> Self {
         let config = MemoryConfig {
+            stream_messages_max: messages_max,
             stream_bytes_max: usize::MAX,
             ..MemoryConfig::default()
         };
@@ -156,7 +161,7 @@ impl History {
             let mut batches = self.batches.clone();
             // It came before the process ended.
             batches.insert(batches.len() - 1, batch);
-            let mut memory = Memory::new(&batches);
+            let mut memory = Memory::new(self.messages_max, &batches);
             batches.extend(self.ended.map(|now| memory.detach_all(now)));
             if memory.is(found, sessions) {
                 (self.batches, self.memory) = (batches, memory);

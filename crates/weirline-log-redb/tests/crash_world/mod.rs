@@ -62,13 +62,16 @@ impl World {
             random: seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9,
             disk: SimDisk::new(seed),
             config: RedbConfig::default(),
-            history: History::default(),
+            history: History::new(u64::MAX),
             epochs: [None; STREAMS.len()],
             start,
             now_s: 0,
             nth: 0,
         };
+        let messages_max = [u64::MAX, 60, 5][usize::try_from(world.draw() % 3).unwrap()];
+        world.history = History::new(messages_max);
         world.config = RedbConfig {
+            stream_messages_max: messages_max,
             checkpoint_bytes: 8192 + world.draw() % 4 * 8192,
             tail_bytes_max: usize::try_from(world.draw() % 3 * 2000).unwrap(),
             ..RedbConfig::default()
@@ -256,14 +259,18 @@ impl World {
             bytes: usize::MAX,
         };
         loop {
-            let after = entries.last().map_or(Offset::ZERO, |entry| entry.offset);
+            let start = bounds.map_or(Offset::ZERO, |bounds| bounds.trimmed);
+            let after = entries.last().map_or(start, |entry| entry.offset);
             match reader.read(&id, after, limits, &mut entries) {
                 Ok(Some(found)) if found.entries > 0 => {}
                 Ok(_) => break,
                 Err(error) => return Ok(Err(format!("{error}: {:?}", error.source()))),
             }
         }
-        let in_order = (1..).zip(&entries).all(|(n, entry)| entry.offset.get() == n);
+        let start = bounds.map_or(0, |bounds| bounds.trimmed.get());
+        let in_order = (start + 1..)
+            .zip(&entries)
+            .all(|(n, entry)| entry.offset.get() == n);
         if !in_order {
             return Err(format!("the offsets of {id} have a hole"));
         }
