@@ -9,6 +9,7 @@ use log::Log;
 use weirline_log::{Bounds, LogError, LogReader as _, LogWriter as _, Offset};
 use weirline_log_redb::RedbConfig;
 use weirline_log_redb::simulation::{Faults, SimDisk};
+use weirline_log_redb::storage::Part;
 
 fn config() -> RedbConfig {
     RedbConfig {
@@ -187,7 +188,7 @@ fn lost_state_begins_new_epochs() {
     log.publish(201, 1).unwrap();
     disk.kill();
     drop(log);
-    disk.lose_unsynced(weirline_log_redb::storage::Part::Database);
+    disk.lose_unsynced(Part::Database);
     let mut log = Log::open(&disk, config());
     let after: Bounds = log.reader.bounds(&stream()).unwrap().unwrap();
     assert_ne!(before.epoch, after.epoch);
@@ -268,4 +269,44 @@ fn a_new_epoch_is_all_or_nothing() {
         }
     }
     assert!(olds > 0 && news > 0, "{olds} {news}");
+}
+
+/// Readers that outlive the writer are told so, where they would have to read the file.
+#[test]
+fn a_reader_without_a_writer_is_told_that_the_log_is_closed() {
+    let disk = SimDisk::new(9);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 100).unwrap();
+    log.checkpoint();
+    let Log { writer, reader, .. } = log;
+    writer.close().unwrap();
+    let limits = weirline_log::ReadLimits {
+        messages: 1,
+        bytes: 1,
+    };
+    let read = reader.read(&stream(), Offset::ZERO, limits, &mut Vec::new());
+    assert!(matches!(read, Err(LogError::Closed)), "{read:?}");
+    assert_eq!(reader.bounds(&stream()).unwrap().unwrap().head.get(), 100);
+}
+
+/// A refused record lies behind the place where the journal begins again. It is not taken for a later one, when what is
+/// written next is torn.
+#[test]
+fn a_refused_record_is_of_the_past_after_a_checkpoint() {
+    let disk = SimDisk::new(10);
+    let mut log = Log::open(&disk, config());
+    log.publish(1, 100).unwrap();
+    disk.set_faults(Faults {
+        sync_fails_one_in: 1,
+        ..Faults::default()
+    });
+    log.publish(101, 1).unwrap_err();
+    disk.set_faults(Faults::default());
+    log.checkpoint();
+    log.publish(101, 1).unwrap();
+    disk.kill();
+    disk.damage(Part::Journal, 512 + 60, 0);
+    drop(log);
+    let log = Log::open(&disk, config());
+    assert_eq!(contents(&log.reader), (1..=100).collect::<Vec<_>>());
 }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{contents, stream};
 use log::Log;
-use weirline_log::{Entry, LogReader as _, LogWriter as _, Offset, ReadLimits};
+use weirline_log::{Entry, LogReader, LogWriter, Offset, ReadLimits};
 use weirline_log_redb::simulation::SimDisk;
-use weirline_log_redb::{RedbConfig, RedbReader};
+use weirline_log_redb::{RedbConfig, RedbReader, RedbWriter};
 
 const BATCHES: u64 = 2000;
 const BATCH: u64 = 10;
@@ -55,6 +55,10 @@ fn follow(reader: &RedbReader, committed: &AtomicU64, limits: ReadLimits) -> u64
     }
     count
 }
+
+/// A server moves the writer to a thread, and readers to others.
+const fn both_may_move<W: LogWriter + Send + 'static, R: LogReader + Send + Sync + Unpin + 'static>() {}
+const _: () = both_may_move::<RedbWriter, RedbReader>();
 
 #[test]
 fn readers_see_one_state_at_a_time_while_the_writer_works() {

@@ -31,8 +31,10 @@ impl Snapshot {
         budget: &mut Budget,
         out: &mut Vec<Entry>,
     ) -> Result<(), LogError> {
-        guard(|| self.try_read(number, (after, head), budget, out))
-            .map_err(|error| LogError::Storage(error.into()))
+        guard(|| self.try_read(number, (after, head), budget, out)).map_err(|error| match error {
+            redb::Error::DatabaseClosed => LogError::Closed,
+            error => LogError::Storage(error.into()),
+        })
     }
 
     fn try_read(

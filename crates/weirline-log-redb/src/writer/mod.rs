@@ -177,6 +177,9 @@ impl RedbWriter {
             self.streams.accept();
             return Ok(());
         }
+        if self.payload.len() > RECORD_BYTES_MAX {
+            return Err(LogError::Storage("the batch is larger than 1 GiB".into()));
+        }
         if !self.journal.has_room(self.payload.len()) && !self.journal.is_empty() {
             // A checkpoint is of what is committed, so the batch is taken back and applied again.
             self.undo();
@@ -247,3 +250,5 @@ fn explain(error: io::Error) -> LogError {
 }
 
 const PAYLOAD_KEPT: usize = 1 << 20;
+/// What one commit may write. The owner of the writer keeps its batches far below that.
+const RECORD_BYTES_MAX: usize = 1 << 30;
