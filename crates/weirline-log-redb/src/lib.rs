@@ -22,4 +22,4 @@ pub use config::RedbConfig;
 pub use error::OpenError;
 pub use log::RedbLog;
 pub use reader::RedbReader;
-pub use writer::RedbWriter;
+pub use writer::{Job, RedbWriter};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weirline_log::EventLog;
 
 use crate::storage::{Directory, Storage};
-use crate::{OpenError, RedbConfig, RedbReader, RedbWriter, writer};
+use crate::{Job, OpenError, RedbConfig, RedbReader, RedbWriter, writer};
 
 /// The durable engine, before it is split into its writer and its readers.
 #[derive(Debug)]
@@ -32,6 +32,17 @@ impl RedbLog {
     pub fn open_storage(storage: impl Storage, config: RedbConfig, seed: u64) -> Result<Self, OpenError> {
         let (writer, reader) = writer::open(Arc::new(storage), config, seed)?;
         Ok(Self { writer, reader })
+    }
+
+    /// Has checkpoints written by `run`, which should hand each to a thread that does nothing else; commits then go on
+    /// meanwhile. There is at most one at a time.
+    ///
+    /// Without this, the commit or the upkeep that needs a checkpoint writes it by itself. A job that is dropped is a
+    /// checkpoint that failed.
+    #[must_use]
+    pub fn checkpoints_on(mut self, run: impl Fn(Job) + Send + 'static) -> Self {
+        self.writer.checkpoints_on(run);
+        self
     }
 }
 

@@ -126,6 +126,11 @@ impl Streams {
         (0..).zip(&self.all)
     }
 
+    /// All streams as they are, by their numbers.
+    pub(crate) fn to_vec(&self) -> Vec<Stream> {
+        self.all.clone()
+    }
+
     pub(crate) fn next_number(&self) -> u32 {
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }

@@ -147,9 +147,9 @@ fn damage_is_named_with_its_file() {
         ("no database", false, "log.redb", |scratch| {
             scratch.file("log.redb").set_len(0).unwrap();
         }),
-        ("other log", false, "journal", |scratch| {
+        ("other log", false, "journal-a", |scratch| {
             let other = Scratch::with_log("other", false);
-            scratch.patch("journal", 0, &other.content("journal"));
+            scratch.patch("journal-a", 0, &other.content("journal-a"));
         }),
     ];
     for (name, close, file, change) in cases {
@@ -170,7 +170,7 @@ fn a_damaged_record_between_others_is_named_and_a_torn_last_one_is_not() {
         let (mut writer, _) = scratch.open().unwrap();
         writer.commit(&[append(4, 10)], &mut Vec::new()).unwrap();
     }
-    scratch.patch("journal", 1024 + 60, b"#");
+    scratch.patch("journal-a", 1024 + 60, b"#");
     assert_eq!(
         contents(&scratch.open().unwrap().1),
         [1, 2, 3],
@@ -181,7 +181,7 @@ fn a_damaged_record_between_others_is_named_and_a_torn_last_one_is_not() {
         let (mut writer, _) = scratch.open().unwrap();
         writer.commit(&[append(4, 10)], &mut Vec::new()).unwrap();
     }
-    scratch.patch("journal", 512 + 60, b"#");
-    let refused = scratch.refusal("journal", "restore");
+    scratch.patch("journal-a", 512 + 60, b"#");
+    let refused = scratch.refusal("journal-a", "restore");
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
 }

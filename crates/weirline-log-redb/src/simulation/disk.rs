@@ -1,4 +1,4 @@
-//! The disk: two files, a random source, and what is wrong at the moment.
+//! The disk: three files, a random source, and what is wrong at the moment.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::file::SimFile;
-use crate::storage::{Medium, Part, Storage};
+use crate::storage::{Half, Medium, Part, Storage};
 
 /// What a medium is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Faults {
     /// One in so many syncs fails; 0 for none. Then some of what was written is on the disk, some waits, and some is lost
     /// without a trace until the power goes, as on Linux.
     pub sync_fails_one_in: u64,
-    /// How much place there is for both files, in bytes; `None` for no limit.
+    /// How much place there is for all files, in bytes; `None` for no limit.
     pub capacity_bytes: Option<u64>,
     /// The power goes at the operation after so many that write or sync; until [`SimDisk::restart`] every call fails.
     pub power_fails_after: Option<u64>,
@@ -48,7 +48,7 @@ struct State {
     random: u64,
     faults: Faults,
     database: SimFile,
-    journal: SimFile,
+    journal: [SimFile; 2],
     /// Rises with each restart; what was opened before fails.
     life: u64,
     on: bool,
@@ -70,7 +70,7 @@ impl SimDisk {
             random: seed,
             faults: Faults::default(),
             database: SimFile::default(),
-            journal: SimFile::default(),
+            journal: Default::default(),
             life: 0,
             on: true,
             took: Duration::ZERO,
@@ -90,7 +90,7 @@ impl SimDisk {
         };
         SimStorage {
             database: medium(Part::Database),
-            journal: medium(Part::Journal),
+            journal: [medium(Part::Journal(Half::A)), medium(Part::Journal(Half::B))],
         }
     }
 
@@ -188,7 +188,8 @@ impl State {
     fn file(&mut self, part: Part) -> &mut SimFile {
         match part {
             Part::Database => &mut self.database,
-            Part::Journal => &mut self.journal,
+            Part::Journal(Half::A) => &mut self.journal[0],
+            Part::Journal(Half::B) => &mut self.journal[1],
         }
     }
 
@@ -201,7 +202,9 @@ impl State {
             random >> 40
         };
         self.database.lose_power(&mut draw);
-        self.journal.lose_power(&mut draw);
+        for file in &mut self.journal {
+            file.lose_power(&mut draw);
+        }
     }
 
     /// Whether the operation may go on.
@@ -235,7 +238,7 @@ impl State {
 
     fn write(&mut self, part: Part, at: usize, bytes: &[u8]) -> io::Result<()> {
         let capacity = self.faults.capacity_bytes.unwrap_or(u64::MAX);
-        let used = self.database.place() + self.journal.place();
+        let used = self.database.place() + self.journal.iter().map(SimFile::place).sum::<usize>();
         let needs = self.file(part).needs(at, bytes.len());
         if needs > 0 && (used + needs) as u64 > capacity {
             return Err(io::ErrorKind::StorageFull.into());
@@ -254,7 +257,7 @@ impl State {
 #[derive(Debug)]
 struct SimStorage {
     database: Arc<dyn Medium>,
-    journal: Arc<dyn Medium>,
+    journal: [Arc<dyn Medium>; 2],
 }
 
 impl Storage for SimStorage {
@@ -262,8 +265,9 @@ impl Storage for SimStorage {
         Arc::clone(&self.database)
     }
 
-    fn journal(&self) -> Arc<dyn Medium> {
-        Arc::clone(&self.journal)
+    fn journal(&self, half: Half) -> Arc<dyn Medium> {
+        let [a, b] = &self.journal;
+        Arc::clone(if half == Half::A { a } else { b })
     }
 
     fn name(&self, part: Part) -> String {

@@ -1,4 +1,4 @@
-//! The two files in a directory.
+//! The files in a directory.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 use redb::StorageBackend as _;
 use redb::backends::FileBackend;
 
-use super::{Medium, Part, Storage};
+use super::{Half, Medium, Part, Storage};
 use crate::OpenError;
 
-/// The files `log.redb` and `journal` in a directory, which a third, `lock`, keeps for one process.
+/// The files `log.redb`, `journal-a` and `journal-b` in a directory, which a fourth, `lock`, keeps for one process.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
     database: Arc<Plain>,
-    journal: Arc<Plain>,
+    journal: [Arc<Plain>; 2],
     /// Held as long as this value lives; the operating system lets it go with the process, however that ends.
     _lock: File,
 }
@@ -64,7 +64,8 @@ impl Directory {
                 .map(Arc::new)
                 .map_err(fail(&path))
         };
-        let (database, journal) = (open(Part::Database)?, open(Part::Journal)?);
+        let database = open(Part::Database)?;
+        let journal = [open(Part::Journal(Half::A))?, open(Part::Journal(Half::B))?];
         // The names of the files, too, must survive a loss of power.
         sync_directory(path).map_err(fail(path))?;
         Ok(Self {
@@ -81,8 +82,9 @@ impl Storage for Directory {
         Arc::clone(&self.database) as _
     }
 
-    fn journal(&self) -> Arc<dyn Medium> {
-        Arc::clone(&self.journal) as _
+    fn journal(&self, half: Half) -> Arc<dyn Medium> {
+        let [a, b] = &self.journal;
+        Arc::clone(if half == Half::A { a } else { b }) as _
     }
 
     fn name(&self, part: Part) -> String {
@@ -93,7 +95,8 @@ impl Storage for Directory {
 const fn file_name(part: Part) -> &'static str {
     match part {
         Part::Database => "log.redb",
-        Part::Journal => "journal",
+        Part::Journal(Half::A) => "journal-a",
+        Part::Journal(Half::B) => "journal-b",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the log keeps its two files: the seam for tests and simulators.
+//! Where the log keeps its files: the seam for tests and simulators.
 
 mod backend;
 mod directory;
@@ -10,25 +10,34 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Where a log is kept: two files, which nobody else writes while this value exists.
+/// Where a log is kept: three files, which nobody else writes while this value exists.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// The database. Empty if the log is to be made.
     fn database(&self) -> Arc<dyn Medium>;
 
-    /// The journal. Empty if the log is to be made.
-    fn journal(&self) -> Arc<dyn Medium>;
+    /// The two files of the journal. Empty if the log is to be made.
+    fn journal(&self, half: Half) -> Arc<dyn Medium>;
 
-    /// What to call one of the two in an error that people read.
+    /// What to call one of them in an error that people read.
     fn name(&self, part: Part) -> String;
 }
 
-/// One of the two files.
+/// One of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The database.
     Database,
     /// The journal.
-    Journal,
+    Journal(Half),
+}
+
+/// One of the two files of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The one that is written first.
+    A,
+    /// The other.
+    B,
 }
 
 /// A file, or something that fails as files do.

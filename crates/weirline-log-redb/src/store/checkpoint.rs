@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redb::{ReadableTable, Table, WriteTransaction};
-use weirline_log::{EpochChain, Offset, SessionId, SessionTable};
+use weirline_log::{EpochChain, Offset, SessionId};
 
 use super::{BLOCKS, META, Meta, SESSIONS, STREAMS, Store, StreamRow, damaged, guard, key};
 use crate::RedbConfig;
 use crate::block::{Block, BlockBuilder, BlockMeta};
 use crate::codec::Damage;
-use crate::effects::put_row;
-use crate::run::Run;
-use crate::streams::{Stored, Stream, Streams};
+use crate::streams::{Stored, Stream};
+use crate::writer::Pending;
 
 type Blocks<'t> = Table<'t, u128, &'static [u8]>;
 
@@ -21,16 +20,21 @@ const BLOCK_BYTES_MAX: usize = (64 << 10) - 256;
 /// How many blocks one checkpoint removes, beside as many as it adds.
 const REMOVE_MAX: usize = 256;
 
-/// What a checkpoint writes.
-pub(crate) struct Checkpoint<'a> {
-    pub(crate) config: &'a RedbConfig,
+/// What a checkpoint writes, whole: it may be written on another thread.
+pub(crate) struct Checkpoint {
+    pub(crate) config: RedbConfig,
     pub(crate) meta: Meta,
-    pub(crate) streams: &'a Streams,
-    /// The streams that have changed.
-    pub(crate) changed: &'a BTreeSet<u32>,
-    pub(crate) runs: &'a BTreeMap<u32, Vec<Arc<Run>>>,
-    pub(crate) sessions: &'a SessionTable,
-    pub(crate) changed_sessions: &'a [SessionId],
+    /// All streams, by their numbers.
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) pending: Arc<Pending>,
+    /// The rows of the sessions that have changed; `None` for those that are no more.
+    pub(crate) sessions: Vec<(SessionId, Option<Vec<u8>>)>,
+}
+
+impl Checkpoint {
+    fn numbers(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.streams.len()).unwrap_or(u32::MAX)
+    }
 }
 
 /// What the streams are after a checkpoint.
@@ -43,7 +47,7 @@ pub(crate) struct Settled {
 
 /// A checkpoint in the making.
 struct Work<'a, 't> {
-    input: &'a Checkpoint<'a>,
+    input: &'a Checkpoint,
     blocks: Blocks<'t>,
     settled: Settled,
     removals: usize,
@@ -51,11 +55,11 @@ struct Work<'a, 't> {
 
 impl Store {
     /// Writes a checkpoint. After an error it may or may not have been written, and the database has to be opened again.
-    pub(crate) fn checkpoint(&self, input: &Checkpoint<'_>) -> Result<Settled, redb::Error> {
+    pub(crate) fn checkpoint(&self, input: &Checkpoint) -> Result<Settled, redb::Error> {
         guard(|| self.try_checkpoint(input))
     }
 
-    fn try_checkpoint(&self, input: &Checkpoint<'_>) -> Result<Settled, redb::Error> {
+    fn try_checkpoint(&self, input: &Checkpoint) -> Result<Settled, redb::Error> {
         let transaction = self.begin()?;
         let settled = {
             let mut work = Work {
@@ -64,10 +68,10 @@ impl Store {
                 settled: Settled::default(),
                 removals: REMOVE_MAX,
             };
-            for &number in input.changed {
+            for &number in &input.pending.streams {
                 work.append(number)?;
             }
-            for (number, _) in input.streams.iter() {
+            for number in input.numbers() {
                 work.retain(number)?;
             }
             work.retain_all()?;
@@ -114,7 +118,7 @@ impl Store {
 impl Work<'_, '_> {
     /// What the stream is, with what this checkpoint has done so far.
     fn state(&self, number: u32) -> Option<(Offset, Offset, Stored)> {
-        let stream = self.input.streams.get(number)?;
+        let stream = self.input.streams.get(number as usize)?;
         let settled = self.settled.streams.get(&number).copied();
         let (trimmed, stored) = settled.unwrap_or((stream.trimmed, stream.stored));
         Some((stream.head, trimmed, stored))
@@ -127,7 +131,7 @@ impl Work<'_, '_> {
         };
         self.settled.streams.insert(number, (trimmed, stored));
         let mut builder: Option<BlockBuilder> = None;
-        for run in self.input.runs.get(&number).into_iter().flatten() {
+        for run in self.input.pending.runs.get(&number).into_iter().flatten() {
             for (nth, (kind, payload)) in (0..).zip(&run.entries) {
                 let Some(offset) = run.first.checked_add(nth).filter(|&offset| offset > trimmed) else {
                     continue;
@@ -161,7 +165,7 @@ impl Work<'_, '_> {
 
     /// Removes the stream's oldest blocks that are beyond a limit of its own.
     fn retain(&mut self, number: u32) -> Result<(), redb::Error> {
-        let config = self.input.config;
+        let config = &self.input.config;
         let age_max = config.stream_age_max.map(crate::effects::millis);
         while let Some((head, trimmed, stored)) = self.state(number)
             && let Some(oldest) = stored.oldest
@@ -181,12 +185,11 @@ impl Work<'_, '_> {
 
     /// Removes the oldest blocks of the whole log until it fits.
     fn retain_all(&mut self) -> Result<(), redb::Error> {
-        let streams = self.input.streams;
         let states = |work: &Self| -> Vec<_> {
-            let states = streams
-                .iter()
-                .filter_map(|(number, _)| Some((number, work.state(number)?)));
-            states.collect()
+            let numbers = work.input.numbers();
+            numbers
+                .filter_map(|number| Some((number, work.state(number)?)))
+                .collect()
         };
         let mut total: u64 = states(self).iter().map(|(_, (_, _, stored))| stored.bytes).sum();
         if total <= self.input.config.bytes_max {
@@ -291,12 +294,12 @@ fn cut_blocks(
 
 fn write_streams(
     transaction: &WriteTransaction,
-    input: &Checkpoint<'_>,
+    input: &Checkpoint,
     settled: &Settled,
 ) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(STREAMS)?;
     for (&number, &(trimmed, stored)) in &settled.streams {
-        let Some(stream) = input.streams.get(number) else {
+        let Some(stream) = input.streams.get(number as usize) else {
             continue;
         };
         let mut stream = stream.clone();
@@ -306,17 +309,14 @@ fn write_streams(
     Ok(())
 }
 
-fn write_sessions(transaction: &WriteTransaction, input: &Checkpoint<'_>) -> Result<(), redb::Error> {
+fn write_sessions(transaction: &WriteTransaction, input: &Checkpoint) -> Result<(), redb::Error> {
     let mut table = transaction.open_table(SESSIONS)?;
-    let mut row = Vec::new();
-    for &id in input.changed_sessions {
-        match input.sessions.get(id) {
+    for (id, row) in &input.sessions {
+        match row {
             None => {
                 table.remove(&id.0)?;
             }
-            Some(session) => {
-                row.clear();
-                put_row(&mut row, session, |stream| input.streams.number(stream));
+            Some(row) => {
                 table.insert(&id.0, &row[..])?;
             }
         }

@@ -1,10 +1,13 @@
 //! When a checkpoint is written, and what follows from it.
 
-use tracing::{debug, warn};
-use weirline_log::{LogError, Offset, Upkeep};
+use std::sync::Arc;
 
-use super::{Pending, REFUSALS, RedbWriter, Trouble};
-use crate::effects::millis;
+use tracing::{debug, warn};
+use weirline_log::{LogError, Offset, SessionId, Upkeep};
+
+use super::job::Underway;
+use super::{REFUSALS, RedbWriter, Trouble};
+use crate::effects::{millis, put_row};
 use crate::store::{Checkpoint, FORMAT, Meta, Settled};
 
 impl RedbWriter {
@@ -27,8 +30,17 @@ impl RedbWriter {
         oldest.any(|block| over(block.time_ms))
     }
 
-    /// A checkpoint for a commit that cannot do without; after a failure not every commit tries.
-    pub(super) fn checkpoint_or_refuse(&mut self) -> Result<(), LogError> {
+    /// Makes room in the journal for a commit: in the other file, if the database has what is there.
+    pub(super) fn make_room(&mut self) -> Result<(), LogError> {
+        let _ = self.finish(true);
+        if self.journal.is_other_free(self.applied) {
+            self.journal.switch();
+            if self.database.trouble.is_none() && self.start().is_ok() {
+                let _ = self.finish(false);
+            }
+            return Ok(());
+        }
+        // After a failure not every commit tries again.
         if let Some(Trouble { full, refusals }) = &mut self.database.trouble
             && *refusals > 0
         {
@@ -43,34 +55,81 @@ impl RedbWriter {
         self.checkpoint().map(|_| ())
     }
 
-    /// Brings the database up to the last commit, and applies retention.
+    /// Begins a checkpoint in the time of upkeep.
+    pub(super) fn begin_checkpoint(&mut self) -> Result<Upkeep, LogError> {
+        if self.underway.is_some() {
+            return Ok(Upkeep::Done);
+        }
+        if !self.journal.is_empty() && self.journal.is_other_free(self.applied) {
+            self.journal.switch();
+        }
+        self.start()?;
+        self.finish(false)
+    }
+
+    /// Brings the database up to the last commit, applies retention, and waits for it.
     pub(super) fn checkpoint(&mut self) -> Result<Upkeep, LogError> {
+        let _ = self.finish(true);
+        self.start()?;
+        self.finish(true)
+    }
+
+    /// Has a checkpoint written of everything up to here.
+    fn start(&mut self) -> Result<(), LogError> {
+        debug_assert!(self.underway.is_none(), "one checkpoint at a time");
         if self.database.store.is_none() {
             self.reopen()?;
         }
-        self.pending.sessions.sort_unstable();
-        self.pending.sessions.dedup();
-        let Some(store) = &self.database.store else {
+        let Some(store) = self.database.store.clone() else {
             return Err(LogError::Closed);
         };
-        match store.checkpoint(&self.checkpoint_input()) {
-            Ok(settled) => Ok(self.settle(settled)),
-            Err(error) => {
-                let error = store.explain(error);
-                self.fail(error)
-            }
+        let input = self.freeze();
+        let pending = Arc::clone(&input.pending);
+        self.underway = Some(Underway::start(&self.runner, store, input, pending));
+        Ok(())
+    }
+
+    /// Takes notice of the checkpoint that is under way, if it is done, or when it is.
+    pub(super) fn finish(&mut self, wait: bool) -> Result<Upkeep, LogError> {
+        match self.collect(wait) {
+            None => Ok(Upkeep::Done),
+            Some((_, Ok(upkeep))) => Ok(upkeep),
+            Some((target, Err(error))) => self.fail(error, target),
         }
     }
 
-    pub(super) fn checkpoint_input(&self) -> Checkpoint<'_> {
+    /// The result of the checkpoint that was under way. If it failed, everything is pending again.
+    pub(super) fn collect(&mut self, wait: bool) -> Option<(u64, Result<Upkeep, LogError>)> {
+        let underway = self.underway.take_if(|underway| wait || underway.is_done())?;
+        let result = match underway.wait() {
+            Ok(settled) => Ok(self.settle(underway.target, settled)),
+            Err(error) => {
+                self.pending.put_back(underway.pending);
+                Err(error)
+            }
+        };
+        Some((underway.target, result))
+    }
+
+    /// What a checkpoint has to write; from here on it is not pending any more.
+    pub(super) fn freeze(&mut self) -> Checkpoint {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sessions.sort_unstable();
+        pending.sessions.dedup();
+        let row = |&id: &SessionId| {
+            let row = self.sessions.get(id).map(|session| {
+                let mut row = Vec::new();
+                put_row(&mut row, session, |stream| self.streams.number(stream));
+                row
+            });
+            (id, row)
+        };
         Checkpoint {
-            config: &self.config,
+            config: self.config.clone(),
             meta: self.meta(),
-            streams: &self.streams,
-            changed: &self.pending.streams,
-            runs: &self.pending.runs,
-            sessions: &self.sessions,
-            changed_sessions: &self.pending.sessions,
+            streams: self.streams.to_vec(),
+            sessions: pending.sessions.iter().map(row).collect(),
+            pending: Arc::new(pending),
         }
     }
 
@@ -83,21 +142,21 @@ impl RedbWriter {
         }
     }
 
-    /// The database has everything.
-    pub(super) fn settle(&mut self, settled: Settled) -> Upkeep {
+    /// The database has everything up to `target`.
+    pub(super) fn settle(&mut self, target: u64, settled: Settled) -> Upkeep {
         debug!(
             event = "log.checkpoint",
-            seq = self.seq,
+            seq = target,
             streams = settled.streams.len(),
             "checkpoint written"
         );
-        self.applied = self.seq;
-        self.pending = Pending::default();
+        self.applied = target;
         self.database.trouble = None;
-        self.journal.reset(self.applied);
+        self.journal.settle(target);
         for (&number, &(trimmed, stored)) in &settled.streams {
             if let Some(stream) = self.streams.get_mut(number) {
-                (stream.trimmed, stream.stored) = (trimmed, stored);
+                stream.trimmed = stream.trimmed.max(trimmed);
+                stream.stored = stored;
             }
         }
         self.publish_snapshot(settled.streams.keys().copied());
@@ -107,7 +166,7 @@ impl RedbWriter {
 
     /// Shows the readers the database as it is, and with it the bounds of these streams.
     pub(super) fn publish_snapshot(&mut self, streams: impl Iterator<Item = u32>) {
-        let store = self.database.store.as_ref().or(self.database.reading.as_ref());
+        let store = self.database.store.as_deref().or(self.database.reading.as_ref());
         let Some(snapshot) = store.and_then(|store| store.snapshot().ok()) else {
             // They go on with the one they have; the next call opens the database again.
             self.shared.suspect();
@@ -124,13 +183,13 @@ impl RedbWriter {
         published.evict(self.applied, self.config.tail_bytes_max);
     }
 
-    /// The database has failed to take all commits. It is opened again at once, for the readers; and it may turn out that
-    /// it has taken them.
-    fn fail(&mut self, error: LogError) -> Result<Upkeep, LogError> {
+    /// The database has failed to take the commits up to `target`. It is opened again at once, for the readers; and it may
+    /// turn out that it has taken them.
+    fn fail(&mut self, error: LogError, target: u64) -> Result<Upkeep, LogError> {
         warn!(event = "log.checkpoint_failed", error = %error, "the checkpoint could not be written");
         let full = matches!(error, LogError::StorageFull(_));
         let _ = self.reopen();
-        if self.database.store.is_some() && self.applied == self.seq {
+        if self.database.store.is_some() && self.applied >= target {
             return Ok(Upkeep::More);
         }
         self.database.trouble = Some(Trouble {
@@ -152,7 +211,7 @@ impl RedbWriter {
         match store.begin_epoch((number, &stream), keep, chain, &self.meta()) {
             Ok(cut) => {
                 self.applied = self.seq;
-                self.journal.reset(self.applied);
+                self.journal.settle(self.applied);
                 if let Some(stream) = self.streams.get_mut(number) {
                     *stream = cut;
                 }
@@ -162,7 +221,7 @@ impl RedbWriter {
             Err(error) => {
                 let error = store.explain(error);
                 self.database.unknown = true;
-                self.fail(error).map(|_| ())
+                self.fail(error, self.seq).map(|_| ())
             }
         }
     }

@@ -1,9 +1,11 @@
 //! The commit order of the durable engine.
 
 mod checkpoint;
+mod job;
 mod open;
 mod recover;
 
+pub use job::Job;
 pub(crate) use open::open;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,7 @@ use crate::shared::Shared;
 use crate::storage::{Storage, is_full};
 use crate::store::Store;
 use crate::streams::Streams;
+use job::{Runner, Underway};
 
 /// The writer of a [`RedbLog`](crate::RedbLog). Its calls block on the storage.
 #[derive(Debug)]
@@ -41,6 +44,9 @@ pub struct RedbWriter {
     /// The last commit that is in the database.
     applied: u64,
     pending: Pending,
+    /// The checkpoint that is being written, and who writes it.
+    underway: Option<Underway>,
+    runner: Runner,
     /// Retention has more to remove than the last checkpoint could.
     retention_due: bool,
     /// The batch in the making, encoded, and the sessions that it changes.
@@ -52,7 +58,7 @@ pub struct RedbWriter {
 #[derive(Debug, Default)]
 struct Database {
     /// `None` after a failure, until it could be opened again.
-    store: Option<Store>,
+    store: Option<Arc<Store>>,
     /// In that time, what the readers read from.
     reading: Option<Store>,
     /// What is in memory may not be what is in the database, so nothing is committed before that is open again.
@@ -67,15 +73,29 @@ struct Trouble {
     refusals: u32,
 }
 
-/// What is committed and not in the database.
-#[derive(Debug, Default)]
-struct Pending {
-    runs: BTreeMap<u32, Vec<Arc<Run>>>,
-    streams: BTreeSet<u32>,
+/// What is committed and not in the database, nor on the way there.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Pending {
+    pub(crate) runs: BTreeMap<u32, Vec<Arc<Run>>>,
+    pub(crate) streams: BTreeSet<u32>,
     /// Some perhaps more than once.
     sessions: Vec<SessionId>,
     /// The log's own time of the oldest of it.
     since_ms: Option<u64>,
+}
+
+impl Pending {
+    /// It was on the way, and did not get there.
+    fn put_back(&mut self, older: Arc<Self>) {
+        let older = Arc::try_unwrap(older).unwrap_or_else(|shared| (*shared).clone());
+        let newer = std::mem::replace(self, older);
+        for (number, runs) in newer.runs {
+            self.runs.entry(number).or_default().extend(runs);
+        }
+        self.streams.extend(newer.streams);
+        self.sessions.extend(newer.sessions);
+        self.since_ms = self.since_ms.or(newer.since_ms);
+    }
 }
 
 /// After a failed checkpoint so many commits are refused at once: trying takes long, and room does not come back that fast.
@@ -83,6 +103,7 @@ const REFUSALS: u32 = 15;
 
 impl LogWriter for RedbWriter {
     fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
+        let _ = self.finish(false);
         self.look_after_database();
         if self.database.unknown {
             self.reopen()?;
@@ -105,6 +126,7 @@ impl LogWriter for RedbWriter {
     }
 
     fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
+        let _ = self.finish(false);
         self.look_after_database();
         let time_ms = effects::millis(self.sessions.advance(now));
         // What is forgotten here need not be in the journal: after a crash it is forgotten again.
@@ -115,8 +137,10 @@ impl LogWriter for RedbWriter {
         if self.database.store.is_none() {
             self.reopen()?;
         }
-        if self.database.trouble.is_some() || self.is_checkpoint_due(time_ms) {
+        if self.database.trouble.is_some() {
             self.checkpoint()
+        } else if self.is_checkpoint_due(time_ms) {
+            self.begin_checkpoint()
         } else {
             Ok(Upkeep::Done)
         }
@@ -132,6 +156,11 @@ impl RedbWriter {
     /// [`LogError`]: the checkpoint could not be written. Nothing is lost.
     pub fn close(mut self) -> Result<(), LogError> {
         self.checkpoint().map(|_| ())
+    }
+
+    /// From here on checkpoints are written by `run`; see [`RedbLog::checkpoints_on`](crate::RedbLog::checkpoints_on).
+    pub(crate) fn checkpoints_on(&mut self, run: impl Fn(Job) + Send + 'static) {
+        self.runner = Runner::new(run);
     }
 
     /// The sessions and tombstones.
@@ -181,9 +210,9 @@ impl RedbWriter {
             return Err(LogError::Storage("the batch is larger than 1 GiB".into()));
         }
         if !self.journal.has_room(self.payload.len()) && !self.journal.is_empty() {
-            // A checkpoint is of what is committed, so the batch is taken back and applied again.
+            // A checkpoint is of what is committed, so the batch is taken back, and applied again.
             self.undo();
-            let made = self.checkpoint_or_refuse();
+            let made = self.make_room();
             *staged = self.apply(batch);
             made?;
             self.encode();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::{error, info};
 use weirline_log::{EpochIds, LogClock, SessionId, SessionRecord, SessionState, SessionTable};
 
+use super::job::Runner;
 use super::{Database, Pending, RedbWriter};
 use crate::codec::Damage;
 use crate::effects::{Effect, SessionRow, decode, millis};
@@ -13,7 +14,7 @@ use crate::journal::{Found, Journal, Record};
 use crate::reader::RedbReader;
 use crate::run::Run;
 use crate::shared::{Published, Shared};
-use crate::storage::{Medium, Part, Storage};
+use crate::storage::{Half, Medium, Part, Storage};
 use crate::store::{FORMAT, Loaded, Meta, Store};
 use crate::streams::{Stream, Streams};
 use crate::{OpenError, RedbConfig};
@@ -52,7 +53,7 @@ pub(crate) fn open(
     let meta = files.loaded.meta;
     let clock = LogClock::resume(Duration::from_millis(meta.time_ms));
     let state = build(&config, clock, epochs, files.loaded, &files.records)
-        .map_err(|damage| damaged(&*storage, Part::Journal, damage.0))?;
+        .map_err(|damage| damaged(&*storage, Part::Journal(Half::A), damage.0))?;
     info!(
         event = "log.opened",
         applied = meta.applied,
@@ -69,7 +70,7 @@ pub(crate) fn open(
         shared,
         journal: files.journal,
         database: Database {
-            store: Some(files.store),
+            store: Some(Arc::new(files.store)),
             ..Database::default()
         },
         sessions: state.sessions,
@@ -78,6 +79,8 @@ pub(crate) fn open(
         seq: state.seq,
         applied: meta.applied,
         pending: state.pending,
+        underway: None,
+        runner: Runner::default(),
         retention_due: false,
         payload: Vec::new(),
         changed: Vec::new(),
@@ -96,7 +99,7 @@ pub(crate) fn open(
     }
     if files.is_new {
         let created = writer.journal.create();
-        created.map_err(|error| OpenError::from_io(storage.name(Part::Journal), error))?;
+        created.map_err(|(half, error)| OpenError::from_io(storage.name(Part::Journal(half)), error))?;
     }
     writer.retention_due = writer.is_over_limits();
     writer.show_all();
@@ -106,8 +109,8 @@ pub(crate) fn open(
 /// Opens the files, and makes an empty log if there is none, which then has this id.
 fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<Files, OpenError> {
     let in_database = |error| OpenError::from_redb(storage.name(Part::Database), error);
-    let in_journal = |error| OpenError::from_io(storage.name(Part::Journal), error);
-    let is_new = !Journal::is_made(&*storage.journal()).map_err(in_journal)?;
+    let in_journal = |(half, error)| OpenError::from_io(storage.name(Part::Journal(half)), error);
+    let is_new = !Journal::is_made(storage).map_err(in_journal)?;
     if is_new {
         erase_unborn(&*storage.database())
             .map_err(|error| OpenError::from_io(storage.name(Part::Database), error))?;
@@ -130,29 +133,27 @@ fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<
             ));
         }
     };
-    let opened = Journal::open(
-        storage.journal(),
-        meta.log_id,
-        meta.applied,
-        config.checkpoint_bytes,
-    );
+    let opened = Journal::open(storage, meta.log_id, meta.applied, config.checkpoint_bytes);
     let (journal, found) = opened.map_err(in_journal)?;
-    let (mut records, ahead) = match found {
+    let (records, ahead) = match found {
         Found::Records(records) => (records, None),
         Found::Nothing => (Vec::new(), None),
         Found::Ahead(last) => (Vec::new(), Some(last)),
-        Found::Newer(format) => return Err(newer(storage, Part::Journal, u64::from(format))),
-        Found::Foreign => return Err(damaged(storage, Part::Journal, "it belongs to another log")),
-        Found::Damaged => {
+        Found::Newer(half, format) => {
+            return Err(newer(storage, Part::Journal(half), u64::from(format)));
+        }
+        Found::Foreign(half) => {
+            return Err(damaged(storage, Part::Journal(half), "it belongs to another log"));
+        }
+        Found::Damaged(half) => {
             return Err(damaged(
                 storage,
-                Part::Journal,
+                Part::Journal(half),
                 "a record in the middle is not what was written",
             ));
         }
     };
     let loaded = store.load(meta).map_err(in_database)?;
-    records.retain(|record| record.seq > meta.applied);
     let is_lost = ahead.is_some() || (is_new && meta.applied > 0);
     let last = ahead.unwrap_or(meta.applied);
     Ok(Files {

@@ -1,5 +1,7 @@
 //! After an I/O error: the database answers every call with an error until it is opened again.
 
+use std::sync::Arc;
+
 use tracing::{error, info, warn};
 use weirline_log::{LogClock, LogError};
 
@@ -18,7 +20,9 @@ impl RedbWriter {
 
     /// Opens the database again. If that fails, it is opened to be read at least.
     pub(super) fn reopen(&mut self) -> Result<(), LogError> {
-        let shared = std::sync::Arc::clone(&self.shared);
+        // Whoever writes a checkpoint has the database, too.
+        let _ = self.collect(true);
+        let shared = Arc::clone(&self.shared);
         let _readers_wait = shared.reopening();
         self.database.store = None;
         match self.try_reopen() {
@@ -53,7 +57,7 @@ impl RedbWriter {
                 "the file has been replaced by that of another log".into(),
             ));
         }
-        self.database.store = Some(store);
+        self.database.store = Some(Arc::new(store));
         if loaded.meta.applied < self.applied {
             return self.take_loss(loaded);
         }
@@ -81,8 +85,8 @@ impl RedbWriter {
         if self.applied == self.seq {
             self.pending = Pending::default();
             self.database.trouble = None;
-            self.journal.reset(self.applied);
         }
+        self.journal.settle(self.applied);
         let all: Vec<_> = self.streams.iter().map(|(number, _)| number).collect();
         self.publish_snapshot(all.into_iter());
     }
@@ -108,12 +112,13 @@ impl RedbWriter {
 
     /// Stores the new epochs before anybody sees them.
     pub(super) fn checkpoint_loss(&mut self) -> Result<(), LogError> {
-        let Some(store) = &self.database.store else {
+        let Some(store) = self.database.store.clone() else {
             return Err(LogError::Closed);
         };
-        match store.checkpoint(&self.checkpoint_input()) {
+        let input = self.freeze();
+        match store.checkpoint(&input) {
             Ok(settled) => {
-                self.settle(settled);
+                self.settle(input.meta.applied, settled);
                 Ok(())
             }
             Err(error) => {

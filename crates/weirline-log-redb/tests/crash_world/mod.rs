@@ -11,7 +11,7 @@ use weirline_log::{
     ReadLimits, Seq,
 };
 use weirline_log_redb::simulation::{Faults, SimDisk};
-use weirline_log_redb::storage::Part;
+use weirline_log_redb::storage::{Half, Part};
 use weirline_log_redb::{OpenError, RedbConfig, RedbLog, RedbReader, RedbWriter};
 
 /// How many sessions publish.
@@ -111,7 +111,8 @@ impl World {
                 // Before anything was confirmed, errors may leave half of a file that nobody can tell from a damaged one.
                 Err(OpenError::Damaged { .. }) if self.history.is_empty() => {
                     self.disk.remove(Part::Database);
-                    self.disk.remove(Part::Journal);
+                    self.disk.remove(Part::Journal(Half::A));
+                    self.disk.remove(Part::Journal(Half::B));
                 }
                 // An injected error; the next opening may have more luck.
                 Err(error) if self.nth < 10_000 => {
@@ -143,7 +144,8 @@ impl World {
         let mut opened = RedbLog::open_storage(self.disk.storage(), self.config.clone(), seed);
         if matches!(opened, Err(OpenError::Damaged { .. })) && self.history.is_empty() {
             self.disk.remove(Part::Database);
-            self.disk.remove(Part::Journal);
+            self.disk.remove(Part::Journal(Half::A));
+            self.disk.remove(Part::Journal(Half::B));
             opened = RedbLog::open_storage(self.disk.storage(), self.config.clone(), seed);
         }
         let (writer, reader) = opened
