@@ -7,6 +7,7 @@ use std::error::Error;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use weirline_log::{
     Attach, Author, Command, EventLog as _, LogReader as _, LogWriter as _, Offset, Outcome, PayloadKind,
     ReadLimits, Seq, SessionId, StreamId,
 };
-use weirline_log_redb::{RedbConfig, RedbLog, RedbReader, RedbWriter};
+use weirline_log_redb::{Job, RedbConfig, RedbLog, RedbReader, RedbWriter};
 
 const PAYLOAD_BYTES: usize = 256;
 
@@ -54,7 +55,18 @@ fn open(directory: &Path, checkpoint_mib: u64) -> Result<(RedbWriter, RedbReader
         checkpoint_bytes: checkpoint_mib << 20,
         ..RedbConfig::default()
     };
-    Ok(RedbLog::open(directory, config, 0x5eed)?.split())
+    let log = RedbLog::open(directory, config, 0x5eed)?;
+    Ok(log.checkpoints_on(on_a_thread()?).split())
+}
+
+/// Hands checkpoints to a thread of their own.
+fn on_a_thread() -> Result<impl Fn(Job) + Send + 'static> {
+    let (jobs, queue) = sync_channel::<Job>(1);
+    std::thread::Builder::new()
+        .name("checkpoints".into())
+        .spawn(move || queue.into_iter().for_each(|job| job()))?;
+    // If the thread is gone, the job is dropped, which is a checkpoint that failed.
+    Ok(move |job| drop(jobs.send(job)))
 }
 
 fn stream() -> StreamId {

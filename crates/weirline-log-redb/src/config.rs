@@ -26,9 +26,9 @@ pub struct RedbConfig {
     pub entry_bytes_max: usize,
     /// The limits of sessions. The memory they take is taken with this engine, too.
     pub sessions: SessionLimits,
-    /// How much is committed between two checkpoints, in bytes of the journal. Default 8 MiB. The more, the fewer of them, and the
-    /// longer a commit takes that has to write one (8 MiB: about 50 ms). It is also how much of the newest is held in memory, and
-    /// what an opening after a crash has to read again.
+    /// How much is committed between two checkpoints, in bytes of a file of the journal, of which there are two. Default 8 MiB.
+    /// The more, the fewer checkpoints, and the longer each takes (8 MiB: about 50 ms). Up to twice as much of the newest is held in
+    /// memory, and has to be read again by an opening after a crash.
     pub checkpoint_bytes: u64,
     /// After how much of the log's own time [`maintain`](weirline_log::LogWriter::maintain) writes a checkpoint of the
     /// little that was committed since the last. Default 60 s.

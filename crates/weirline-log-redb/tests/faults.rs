@@ -9,7 +9,7 @@ use log::Log;
 use weirline_log::{Bounds, LogError, LogReader as _, LogWriter as _, Offset};
 use weirline_log_redb::RedbConfig;
 use weirline_log_redb::simulation::{Faults, SimDisk};
-use weirline_log_redb::storage::{Half, Part};
+use weirline_log_redb::storage::Part;
 
 fn config() -> RedbConfig {
     RedbConfig {

@@ -3,6 +3,7 @@
 mod history;
 
 use std::error::Error as _;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use history::{History, STREAMS, session_id, stream_id};
@@ -12,7 +13,7 @@ use weirline_log::{
 };
 use weirline_log_redb::simulation::{Faults, SimDisk};
 use weirline_log_redb::storage::{Half, Part};
-use weirline_log_redb::{OpenError, RedbConfig, RedbLog, RedbReader, RedbWriter};
+use weirline_log_redb::{Job, OpenError, RedbConfig, RedbLog, RedbReader, RedbWriter};
 
 /// How many sessions publish.
 pub(crate) const SESSIONS: u8 = 4;
@@ -40,6 +41,8 @@ impl Life {
 }
 
 pub(crate) struct World {
+    /// Checkpoints are written by a thread, beside the commits.
+    threaded: bool,
     random: u64,
     disk: SimDisk,
     config: RedbConfig,
@@ -52,13 +55,14 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64, threaded: bool) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "an arbitrary starting point; the steps move it"
         )]
         let start = Instant::now();
         let mut world = Self {
+            threaded,
             random: seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x9e37_79b9,
             disk: SimDisk::new(seed),
             config: RedbConfig::default(),
@@ -87,6 +91,19 @@ impl World {
         (mixed ^ (mixed >> 31)) >> 8
     }
 
+    fn open(&mut self) -> Result<RedbLog, OpenError> {
+        let seed = self.draw();
+        let log = RedbLog::open_storage(self.disk.storage(), self.config.clone(), seed)?;
+        if !self.threaded {
+            return Ok(log);
+        }
+        let (jobs, queue) = sync_channel::<Job>(1);
+        std::thread::Builder::new()
+            .spawn(move || queue.into_iter().for_each(|job| job()))
+            .unwrap();
+        Ok(log.checkpoints_on(move |job| drop(jobs.send(job))))
+    }
+
     fn below(&mut self, n: u64) -> u64 {
         self.draw() % n
     }
@@ -100,8 +117,7 @@ impl World {
         let mut life = Life::default();
         self.disk.set_faults(faults);
         let (mut writer, reader) = loop {
-            let seed = self.draw();
-            match RedbLog::open_storage(self.disk.storage(), self.config.clone(), seed) {
+            match self.open() {
                 Ok(log) => break log.split(),
                 Err(_) if self.disk.is_off() => {
                     life.crashes += 1;
@@ -140,13 +156,12 @@ impl World {
             syncs_are_lies: false,
             ..Faults::default()
         });
-        let seed = self.draw();
-        let mut opened = RedbLog::open_storage(self.disk.storage(), self.config.clone(), seed);
+        let mut opened = self.open();
         if matches!(opened, Err(OpenError::Damaged { .. })) && self.history.is_empty() {
             self.disk.remove(Part::Database);
             self.disk.remove(Part::Journal(Half::A));
             self.disk.remove(Part::Journal(Half::B));
-            opened = RedbLog::open_storage(self.disk.storage(), self.config.clone(), seed);
+            opened = self.open();
         }
         let (writer, reader) = opened
             .map_err(|error| format!("it cannot be opened: {error}"))?
