@@ -6,8 +6,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use common::{append, contents};
-use weirline_log::{EventLog as _, LogWriter as _};
+use common::{append, contents, stream};
+use weirline_log::{EventLog as _, LogReader as _, LogWriter as _};
 use weirline_log_redb::{OpenError, RedbConfig, RedbLog, RedbReader, RedbWriter};
 
 /// A directory for one test, removed behind it.
@@ -184,4 +184,30 @@ fn a_damaged_record_between_others_is_named_and_a_torn_last_one_is_not() {
     scratch.patch("journal-a", 512 + 60, b"#");
     let refused = scratch.refusal("journal-a", "restore");
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
+}
+
+/// One file of the journal without the other is damage, whether the database has what was in it or not. Without both, what
+/// was confirmed may be gone: new epochs begin.
+#[test]
+fn a_missing_journal_is_noticed() {
+    for close in [false, true] {
+        for missing in ["journal-a", "journal-b"] {
+            let scratch = Scratch::with_log("missing", close);
+            fs::remove_file(scratch.0.join(missing)).unwrap();
+            let refused = scratch.refusal(missing, "restore the whole directory from a backup");
+            assert!(
+                matches!(refused, OpenError::Damaged { .. }),
+                "{missing}: {refused:?}"
+            );
+        }
+    }
+    let scratch = Scratch::with_log("missing", true);
+    let before = scratch.open().unwrap().1.bounds(&stream()).unwrap().unwrap();
+    for missing in ["journal-a", "journal-b"] {
+        fs::remove_file(scratch.0.join(missing)).unwrap();
+    }
+    let (_writer, reader) = scratch.open().unwrap();
+    let after = reader.bounds(&stream()).unwrap().unwrap();
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!(contents(&reader), [1, 2, 3]);
 }

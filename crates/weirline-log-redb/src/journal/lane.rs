@@ -129,6 +129,16 @@ impl Lane {
         Ok(!matches!(judge_header(&sector, 0), Some(Content::Nothing)))
     }
 
+    /// Whether a record was ever written to the file.
+    pub(super) fn is_written(medium: &dyn Medium) -> io::Result<bool> {
+        let mut magic = [0; RECORD_MAGIC.len()];
+        if medium.len()? < SECTOR + magic.len() as u64 {
+            return Ok(false);
+        }
+        medium.read(SECTOR, &mut magic)?;
+        Ok(magic == *RECORD_MAGIC)
+    }
+
     /// Makes an empty file of what is there.
     pub(super) fn create(&mut self) -> io::Result<()> {
         self.medium.set_len(0)?;

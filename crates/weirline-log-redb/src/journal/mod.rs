@@ -21,13 +21,13 @@ use lane::{Chain, Content, Lane};
 pub(crate) enum Found {
     /// What the database does not have, in order, possibly nothing.
     Records(Vec<Record>),
-    /// It is empty, or was not finished when it was made.
+    /// It is not there, or was not finished when it was made.
     Nothing,
     /// A file is of a later format.
     Newer(Half, u32),
     /// A file belongs to another log.
     Foreign(Half),
-    /// A record is damaged that a later one proves to have been whole.
+    /// A file is missing, or a record is damaged that a later one proves to have been whole.
     Damaged(Half),
     /// It follows a later state of the database: that has lost something. The last commit of which there is a trace.
     Ahead(u64),
@@ -68,9 +68,11 @@ impl Journal {
         Ok((journal, found))
     }
 
-    /// Whether the journal was finished when it was made: the second file is made last.
+    /// Whether the journal was finished when it was made: the second file is made last, and nothing is written before.
     pub(crate) fn is_made(storage: &dyn Storage) -> Result<bool, (Half, io::Error)> {
-        Lane::is_made(&*storage.journal(Half::B)).map_err(|error| (Half::B, error))
+        let written = Lane::is_written(&*storage.journal(Half::A)).map_err(|error| (Half::A, error))?;
+        let made = Lane::is_made(&*storage.journal(Half::B)).map_err(|error| (Half::B, error))?;
+        Ok(written || made)
     }
 
     /// Makes an empty journal of what is there.
@@ -91,7 +93,10 @@ impl Journal {
             (_, Content::Foreign) => return Found::Foreign(Half::B),
             (Content::Damaged, _) => return Found::Damaged(Half::A),
             (_, Content::Damaged) => return Found::Damaged(Half::B),
-            (Content::Nothing, _) | (_, Content::Nothing) => return Found::Nothing,
+            (Content::Nothing, Content::Nothing) => return Found::Nothing,
+            (Content::Nothing, _) => return Found::Damaged(Half::A),
+            (Content::Records(a), Content::Nothing) if a.records.is_empty() => return Found::Nothing,
+            (_, Content::Nothing) => return Found::Damaged(Half::B),
         };
         let b_is_newer = (b.base, b.last()) > (a.base, a.last());
         let (older, newer, active) = if b_is_newer { (a, b, 1) } else { (b, a, 0) };

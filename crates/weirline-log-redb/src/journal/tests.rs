@@ -116,7 +116,8 @@ fn a_journal_says_what_it_is() {
         disk.storage().journal(half).write(0, &sector).unwrap();
         assert_eq!(open(&disk, 0).1, Found::Newer(half, 2));
         disk.damage(part, 3, 1);
-        assert_eq!(open(&disk, 0).1, Found::Nothing);
+        assert_eq!(open(&disk, 0).1, Found::Damaged(half), "one without the other");
+        assert!(Journal::is_made(&disk.storage()).unwrap());
     }
 }
 

@@ -137,7 +137,9 @@ fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<
     let (journal, found) = opened.map_err(in_journal)?;
     let (records, ahead) = match found {
         Found::Records(records) => (records, None),
-        Found::Nothing => (Vec::new(), None),
+        Found::Nothing if is_new => (Vec::new(), None),
+        // The first file has been written, and the second is not there.
+        Found::Nothing => return Err(damaged(storage, Part::Journal(Half::B), "it is missing")),
         Found::Ahead(last) => (Vec::new(), Some(last)),
         Found::Newer(half, format) => {
             return Err(newer(storage, Part::Journal(half), u64::from(format)));
@@ -149,7 +151,7 @@ fn look_into(storage: &dyn Storage, config: &RedbConfig, new_id: u64) -> Result<
             return Err(damaged(
                 storage,
                 Part::Journal(half),
-                "a record in the middle is not what was written",
+                "it is missing, or a record in the middle is not what was written",
             ));
         }
     };
