@@ -40,9 +40,7 @@ impl Directory {
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(path).map_err(fail(path))?;
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                sync_directory(parent.unwrap_or(Path::new("."))).map_err(fail(path))?;
+                make_directory(path).map_err(fail(path))?;
             }
             Err(error) => return Err(fail(path)(error)),
         }
@@ -107,6 +105,24 @@ fn open_file(path: &Path) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .open(path)
+}
+
+/// Makes the directory and those above it, so that they survive a loss of power.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let existing = path.ancestors().find(|above| above.is_dir());
+    fs::create_dir_all(path)?;
+    for above in path.ancestors().skip(1) {
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
+        sync_directory(above)?;
+        if Some(above) == existing {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Elsewhere than on Unix a directory cannot be opened, and needs no sync.
