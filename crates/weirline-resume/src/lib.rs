@@ -22,4 +22,12 @@ pub use text::PauseReason;
 
 /// The normative description of the protocol.
 #[doc = include_str!("../PROTOCOL.md")]
-pub mod protocol {}
+pub mod protocol {
+    /// The rules of the multiplexed forms.
+    #[doc = include_str!("../protocol/multiplexed.md")]
+    pub mod multiplexed {}
+
+    /// The messages of the multiplexed forms, and how they are written.
+    #[doc = include_str!("../protocol/messages.md")]
+    pub mod messages {}
+}
