@@ -8,6 +8,7 @@ mod outgoing;
 mod secret;
 mod server;
 pub mod text;
+pub mod wire;
 
 pub use backoff::{Backoff, BackoffConfig, Jitter};
 pub use client::{

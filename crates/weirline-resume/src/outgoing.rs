@@ -27,6 +27,21 @@ impl Prefix {
         Self::join(b"", number, b":")
     }
 
+    /// A number alone.
+    pub(crate) fn decimal(number: u64) -> Self {
+        Self::join(b"", number, b"")
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Panics
+    /// When there is no room for them: whoever writes prefixes knows how long they are.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let from = usize::from(self.len);
+        self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
+        self.len += u8::try_from(bytes.len()).unwrap_or_default();
+    }
+
     /// `ACK:number`, a whole message.
     pub(crate) fn ack(number: u64) -> Self {
         Self::join(b"ACK:", number, b"")
