@@ -10,6 +10,7 @@ mod connection;
 mod duplex;
 mod extension_header;
 mod frame_header;
+mod multiplexed_forms;
 mod peer;
 mod plain_head;
 mod request_head;
@@ -66,6 +67,10 @@ pub const ALL: &[Target] = &[
     Target {
         name: "text_form",
         run: text_form::run,
+    },
+    Target {
+        name: "multiplexed_forms",
+        run: multiplexed_forms::run,
     },
     Target {
         name: "resume_server",

@@ -46,6 +46,7 @@ replays! {
     duplex
     extension_header
     frame_header
+    multiplexed_forms
     request_head
     response_head
     resume_client
