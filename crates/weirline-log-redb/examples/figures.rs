@@ -110,6 +110,7 @@ fn publish(directory: &Path, count: u64, (sessions, batch, checkpoint): (u64, u6
     let attach = |number| Command::Attach {
         session: session(number),
         attach: Attach::FIRST,
+        proof: None,
         now: now(),
     };
     writer.commit(&(0..sessions).map(attach).collect::<Vec<_>>(), &mut outcomes)?;
@@ -124,6 +125,7 @@ fn publish(directory: &Path, count: u64, (sessions, batch, checkpoint): (u64, u6
                 session: session(n % sessions),
                 attach: Attach::FIRST,
                 seq: Seq::new(n / sessions + 1)?,
+                item: None,
             };
             Ok(Command::Append {
                 stream: stream.clone(),

@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use weirline_log::{
-    Attach, Epoch, Offset, PayloadKind, Position, Seq, SessionChange, SessionId, SessionRecord, SessionState,
-    StreamId,
+    Attach, Epoch, Offset, PayloadKind, Position, Proof, RollingHash, Seq, SessionChange, SessionId,
+    SessionRecord, SessionState, StreamId,
 };
 
 use crate::codec::{Damage, Put, Take, small};
@@ -27,8 +27,12 @@ pub(crate) enum Effect {
         id: SessionId,
         session: Option<SessionRow>,
     },
-    /// A session has published up to this.
-    Counted { id: SessionId, count: Seq },
+    /// A session has published, or given up, up to this.
+    Counted {
+        id: SessionId,
+        count: Seq,
+        hash: RollingHash,
+    },
 }
 
 /// A session as it is stored: streams have numbers.
@@ -36,6 +40,8 @@ pub(crate) enum Effect {
 pub(crate) struct SessionRow {
     pub(crate) attach: Attach,
     pub(crate) count: Seq,
+    pub(crate) hash: RollingHash,
+    pub(crate) proof: Option<Proof>,
     /// For a tombstone, the end of its time.
     pub(crate) until_ms: Option<u64>,
     pub(crate) acked: Vec<(u32, Position)>,
@@ -92,12 +98,14 @@ pub(crate) fn put_session(
     };
     let only_count = |before: &&SessionRecord| {
         let alive = |session: &SessionRecord| !matches!(session.state, SessionState::Tombstone { .. });
-        alive(before) && alive(after) && before.attach == after.attach && before.acked == after.acked
+        let same = before.attach == after.attach && before.proof == after.proof;
+        alive(before) && alive(after) && same && before.acked == after.acked
     };
     if change.before.filter(only_count).is_some() {
         out.put_u8(COUNTED);
         out.put(change.id.as_bytes());
         out.put_u64(after.count.get());
+        out.put(&after.hash.0);
     } else {
         out.put_u8(SESSION);
         out.put(change.id.as_bytes());
@@ -112,6 +120,12 @@ pub(crate) fn put_row(
 ) {
     out.put_u64(session.attach.get());
     out.put_u64(session.count.get());
+    out.put(&session.hash.0);
+    out.put_u8(u8::from(session.proof.is_some()));
+    if let Some(Proof { owner, nonce }) = &session.proof {
+        out.put(owner);
+        out.put(nonce);
+    }
     out.put_u64(match session.state {
         SessionState::Attached | SessionState::Detached => u64::MAX,
         SessionState::Tombstone { until } => millis(until),
@@ -129,7 +143,17 @@ pub(crate) fn put_row(
 }
 
 pub(crate) fn take_row(take: &mut Take<'_>) -> Result<SessionRow, Damage> {
-    let (attach, count, until) = (take.number()?, take.number()?, take.u64()?);
+    let (attach, count) = (take.number()?, take.number()?);
+    let hash = RollingHash(take.array()?);
+    let proof = match take.u8()? {
+        0 => None,
+        1 => Some(Proof {
+            owner: take.array()?,
+            nonce: take.array()?,
+        }),
+        _ => return Err(Damage("an unknown kind of proof")),
+    };
+    let until = take.u64()?;
     let mut acked = Vec::new();
     for _ in 0..take.u32()? {
         let number = take.u32()?;
@@ -140,6 +164,8 @@ pub(crate) fn take_row(take: &mut Take<'_>) -> Result<SessionRow, Damage> {
     Ok(SessionRow {
         attach,
         count,
+        hash,
+        proof,
         until_ms: (until != u64::MAX).then_some(until),
         acked,
     })
@@ -181,6 +207,7 @@ pub(crate) fn decode(seq: u64, payload: &[u8]) -> Result<(u64, Vec<Effect>), Dam
             COUNTED => Effect::Counted {
                 id: SessionId(take.array()?),
                 count: take.number()?,
+                hash: RollingHash(take.array()?),
             },
             _ => return Err(Damage("an unknown effect")),
         });

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use proptest::prelude::*;
 use weirline_log::{
-    AppendRefusal, Attach, Author, Bounds, Command, Epoch, LogClock, Offset, Outcome, PayloadKind, Seq,
-    SessionId, SessionLimits, SessionRecord, SessionState, SessionTable, StreamId, StreamTable,
+    AppendRefusal, Attach, Author, Bounds, Command, Epoch, Item, LogClock, Offset, Outcome, PayloadKind,
+    Proof, Seq, SessionId, SessionLimits, SessionRecord, SessionState, SessionTable, StreamId, StreamTable,
 };
 
 /// Two streams without entries: only their heads count.
@@ -57,13 +57,23 @@ fn command(&(kind, id, attach, number, other): &Raw, now: Instant) -> Command {
     let attach = Attach::new(attach).unwrap();
     let stream = StreamId::new(if other { "b" } else { "a" }).unwrap();
     match kind {
-        0..=2 => Command::Attach { session, attach, now },
+        // Some sessions have a token; some dials of one number are the same.
+        0..=2 => Command::Attach {
+            session,
+            attach,
+            proof: (id % 2 == 0).then_some(Proof {
+                owner: [id; 32],
+                nonce: [kind & 1; 16],
+            }),
+            now,
+        },
         3..=6 => Command::Append {
             stream,
             author: Some(Author {
                 session,
                 attach,
                 seq: Seq::new(number).unwrap(),
+                item: Some(Item([kind; 16])),
             }),
             kind: PayloadKind::Text,
             payload: Bytes::from_static(b"x"),
@@ -77,12 +87,21 @@ fn command(&(kind, id, attach, number, other): &Raw, now: Instant) -> Command {
         },
         9 => Command::Detach { session, attach, now },
         10 => Command::Expire { session, attach, now },
+        11 => Command::Skip {
+            author: Author {
+                session,
+                attach,
+                seq: Seq::new(number + 1).unwrap(),
+                item: Some(Item([kind; 16])),
+            },
+            from: Seq::new(number).unwrap(),
+        },
         _ => Command::End { session, attach, now },
     }
 }
 
 fn batches() -> impl Strategy<Value = Vec<(Vec<Raw>, bool, u64)>> {
-    let raw = (0u8..12, 0u8..4, 1u64..6, 1u64..4, any::<bool>());
+    let raw = (0u8..13, 0u8..4, 1u64..6, 1u64..4, any::<bool>());
     let batch = (
         prop::collection::vec(raw, 1..8),
         prop::bool::weighted(0.7),

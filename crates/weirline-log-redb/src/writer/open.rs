@@ -289,12 +289,18 @@ impl State {
                 self.pending.sessions.push(id);
                 self.restore_session(id, session)?;
             }
-            Effect::Counted { id, count } => {
+            Effect::Counted { id, count, hash } => {
                 let session = self.sessions.get(id).cloned();
                 let session = session.ok_or(Damage("a session is not there"))?;
                 self.pending.sessions.push(id);
-                self.sessions
-                    .restore(id, Some(SessionRecord { count, ..session }));
+                self.sessions.restore(
+                    id,
+                    Some(SessionRecord {
+                        count,
+                        hash,
+                        ..session
+                    }),
+                );
             }
         }
         Ok(())
@@ -319,6 +325,8 @@ impl State {
         let record = SessionRecord {
             attach: row.attach,
             count: row.count,
+            hash: row.hash,
+            proof: row.proof,
             state,
             acked,
         };

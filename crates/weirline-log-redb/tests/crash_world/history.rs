@@ -200,11 +200,12 @@ fn without_epochs(outcome: &Outcome) -> String {
         Outcome::Attached {
             kind,
             count,
+            hash,
             previous,
             acked,
         } => {
             let acked: Vec<_> = acked.iter().map(|(stream, at)| (stream, without(at))).collect();
-            format!("attached {kind:?} {count} {previous:?} {acked:?}")
+            format!("attached {kind:?} {count} {hash:?} {previous:?} {acked:?}")
         }
         Outcome::Opened(bounds) => format!("opened {} {}", bounds.trimmed, bounds.head),
         Outcome::Acked { position } => format!("acked {}", without(position)),
@@ -217,13 +218,16 @@ fn without_epochs_and_times((id, record): (SessionId, &SessionRecord)) -> String
     let SessionRecord {
         attach,
         count,
+        hash,
+        proof,
         state,
         acked,
     } = record;
+    let proof = proof.map(|proof| (proof.owner, proof.nonce));
     let state = match state {
         SessionState::Tombstone { .. } => "tombstone".into(),
         other => format!("{other:?}"),
     };
     let acked: Vec<_> = acked.iter().map(|(stream, at)| (stream, at.offset)).collect();
-    format!("{id} {attach} {count} {state} {acked:?}")
+    format!("{id} {attach} {count} {hash:?} {proof:?} {state} {acked:?}")
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use history::{History, STREAMS, session_id, stream_id};
 use weirline_log::{
-    Author, Command, Entry, Epoch, EventLog as _, LogReader as _, LogWriter as _, Offset, PayloadKind,
-    ReadLimits, Seq,
+    Author, Command, Entry, Epoch, EventLog as _, Item, LogReader as _, LogWriter as _, Offset, PayloadKind,
+    Proof, ReadLimits, Seq,
 };
 use weirline_log_redb::simulation::{Faults, SimDisk};
 use weirline_log_redb::storage::{Half, Part};
@@ -215,6 +215,11 @@ impl World {
             0 | 1 => Command::Attach {
                 session,
                 attach: attach.next().unwrap(),
+                // Some sessions have a token, and each dial a nonce.
+                proof: (id % 2 == 0).then(|| Proof {
+                    owner: [id; 32],
+                    nonce: u128::from(self.nth).to_be_bytes(),
+                }),
                 now,
             },
             2 => Command::Detach { session, attach, now },
@@ -229,11 +234,28 @@ impl World {
                 epoch: self.epochs[stream].unwrap_or(Epoch::new(0)),
                 offset: self.history.head(stream),
             },
+            8 => {
+                let from = Seq::new(count.get() + 1 + self.below(2) * self.below(2)).unwrap();
+                let seq = from.checked_add(self.below(3)).unwrap();
+                let author = Author {
+                    session,
+                    attach,
+                    seq,
+                    item: Some(Item::skip(from, seq)),
+                };
+                Command::Skip { author, from }
+            }
             roll => {
                 let seq = Seq::new(count.get() + self.below(2) + self.below(2)).unwrap();
-                let author = Author { session, attach, seq };
                 let mut payload = format!("{} ", self.nth).into_bytes();
                 payload.resize(payload.len() + usize::try_from(self.below(600)).unwrap(), b'.');
+                let item = Item::publish(&stream_id(stream), PayloadKind::Binary, &payload);
+                let author = Author {
+                    session,
+                    attach,
+                    seq,
+                    item: Some(item),
+                };
                 Command::Append {
                     stream: stream_id(stream),
                     author: (roll < 17).then_some(author),

@@ -31,7 +31,7 @@ pub struct MemoryConfig {
     /// How long an expired session that published is remembered. Default 7 days. A client that comes back later may
     /// not be told what became of its last messages.
     pub tombstone_ttl: Duration,
-    /// In how many streams one session may have a recorded ack. Default 64.
+    /// In how many streams one session may have a recorded ack. Default 256.
     pub acks_per_session_max: usize,
 }
 
@@ -46,7 +46,7 @@ impl Default for MemoryConfig {
             sessions_max: 100_000,
             publishers_max: 1_000_000,
             tombstone_ttl: Duration::from_secs(7 * 86_400),
-            acks_per_session_max: 64,
+            acks_per_session_max: 256,
         }
     }
 }

@@ -42,8 +42,13 @@ impl SessionTable {
             Command::Open { stream } => streams
                 .open(stream)
                 .map_or(Outcome::OpenRefused(OpenRefusal::StreamsFull), Outcome::Opened),
-            &Command::Attach { session, attach, now } => self
-                .attach(session, attach, now)
+            &Command::Attach {
+                session,
+                attach,
+                proof,
+                now,
+            } => self
+                .attach(session, attach, proof, now)
                 .unwrap_or_else(Outcome::AttachRefused),
             Command::Append {
                 stream,
@@ -53,6 +58,7 @@ impl SessionTable {
             } => self
                 .append(streams, stream, *author, *kind, payload)
                 .unwrap_or_else(Outcome::AppendRefused),
+            &Command::Skip { author, from } => self.skip(author, from).unwrap_or_else(Outcome::AppendRefused),
             Command::Ack {
                 session,
                 attach,
@@ -75,6 +81,16 @@ impl SessionTable {
         }
     }
 
+    fn skip(&mut self, author: Author, from: Seq) -> Result<Outcome, AppendRefusal> {
+        match self.admit(author, from)? {
+            Admission::Duplicate(count) => Ok(Outcome::Duplicate { count }),
+            Admission::Next(_) => {
+                self.count(author);
+                Ok(Outcome::Skipped { count: author.seq })
+            }
+        }
+    }
+
     fn append(
         &mut self,
         streams: &mut impl StreamTable,
@@ -83,7 +99,8 @@ impl SessionTable {
         kind: PayloadKind,
         payload: &Bytes,
     ) -> Result<Outcome, AppendRefusal> {
-        let count = match author.map(|author| self.admit(author)).transpose()? {
+        let admitted = author.map(|author| self.admit(author, author.seq));
+        let count = match admitted.transpose()? {
             None => Seq::ZERO,
             Some(Admission::Next(count)) => count,
             Some(Admission::Duplicate(count)) => return Ok(Outcome::Duplicate { count }),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Attach, Position, Seq, StreamId};
+use crate::{Attach, Position, Proof, RollingHash, Seq, StreamId};
 
 /// The limits of a [`SessionTable`](super::SessionTable). Every one of them is a bound on memory.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct SessionLimits {
     /// How long an expired session that published is remembered, in the log's own time. Default 7 days. A client that
     /// comes back later may not be told what became of its last messages.
     pub tombstone_ttl: Duration,
-    /// In how many streams one session may have a recorded ack. Default 64.
+    /// In how many streams one session may have a recorded ack. Default 256.
     pub acks_per_session_max: usize,
 }
 
@@ -25,7 +25,7 @@ impl Default for SessionLimits {
             sessions_max: 100_000,
             publishers_max: 1_000_000,
             tombstone_ttl: Duration::from_secs(7 * 86_400),
-            acks_per_session_max: 64,
+            acks_per_session_max: 256,
         }
     }
 }
@@ -37,6 +37,10 @@ pub struct SessionRecord {
     pub attach: Attach,
     /// How many of its messages are in the log.
     pub count: Seq,
+    /// The rolling hash at `count`.
+    pub hash: RollingHash,
+    /// What its current attach has shown.
+    pub proof: Option<Proof>,
     /// Whether it is alive, and held.
     pub state: SessionState,
     /// The recorded acks, one per stream.
@@ -57,8 +61,8 @@ impl SessionRecord {
             SessionState::Attached | SessionState::Detached => None,
             SessionState::Tombstone { until } => Some(until),
         };
-        (self.attach, self.count, until(self), &self.acked)
-            == (other.attach, other.count, until(other), &other.acked)
+        let numbers = |record: &Self| (record.attach, record.count, record.hash, record.proof);
+        numbers(self) == numbers(other) && until(self) == until(other) && self.acked == other.acked
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{LogClock, SessionLimits, SessionRecord, SessionState};
 use crate::{
     AckRefusal, AppendRefusal, Attach, AttachKind, AttachRefusal, Author, Bounds, Offset, Outcome, Position,
-    Seq, SessionId, StreamId,
+    Proof, RollingHash, Seq, SessionId, StreamId,
 };
 
 /// By how much an attach number may rise at once.
@@ -210,6 +210,7 @@ impl SessionTable {
         &mut self,
         id: SessionId,
         attach: Attach,
+        proof: Option<Proof>,
         now: Instant,
     ) -> Result<Outcome, AttachRefusal> {
         let time = self.advance(now);
@@ -220,12 +221,22 @@ impl SessionTable {
         let room = self.all.len() - self.tombstones.len() < self.limits.sessions_max;
         let Some(session) = self.all.get(&id) else {
             return match (attach, room) {
-                (Attach::FIRST, true) => Ok(self.create(id)),
+                (Attach::FIRST, true) => Ok(self.create(id, proof)),
                 (Attach::FIRST, false) => Err(AttachRefusal::Full),
                 _ => Err(AttachRefusal::Unknown),
             };
         };
-        if attach <= session.attach {
+        // Who may not know the session is told nothing about its numbers.
+        let owner = match (&session.proof, &proof) {
+            (None, None) => true,
+            (Some(known), Some(shown)) => known.is_owner(shown),
+            _ => false,
+        };
+        if !owner {
+            return Err(AttachRefusal::Owner);
+        }
+        let same_dial = attach == session.attach && proof.is_some() && proof == session.proof;
+        if attach <= session.attach && !same_dial {
             return Err(AttachRefusal::Stale {
                 current: session.attach,
             });
@@ -234,6 +245,7 @@ impl SessionTable {
             return Err(AttachRefusal::Jump);
         }
         let (kind, previous) = match session.state {
+            SessionState::Attached if same_dial => (AttachKind::Repeated, Some(session.attach)),
             SessionState::Attached => (AttachKind::Resumed, Some(session.attach)),
             SessionState::Detached => (AttachKind::Resumed, None),
             SessionState::Tombstone { .. } if !room => return Err(AttachRefusal::Full),
@@ -241,10 +253,12 @@ impl SessionTable {
         };
         let mut session = session.clone();
         session.attach = attach;
+        session.proof = proof;
         session.state = SessionState::Attached;
         let outcome = Outcome::Attached {
             kind,
             count: session.count,
+            hash: session.hash,
             previous,
             acked: session.acked.clone(),
         };
@@ -252,10 +266,12 @@ impl SessionTable {
         Ok(outcome)
     }
 
-    fn create(&mut self, id: SessionId) -> Outcome {
+    fn create(&mut self, id: SessionId, proof: Option<Proof>) -> Outcome {
         let session = SessionRecord {
             attach: Attach::FIRST,
             count: Seq::ZERO,
+            hash: RollingHash::ZERO,
+            proof,
             state: SessionState::Attached,
             acked: Vec::new(),
         };
@@ -263,13 +279,14 @@ impl SessionTable {
         Outcome::Attached {
             kind: AttachKind::New,
             count: Seq::ZERO,
+            hash: RollingHash::ZERO,
             previous: None,
             acked: Vec::new(),
         }
     }
 
-    /// Whether a message may be appended. Duplicates come first: what is in the log is never refused.
-    pub(super) fn admit(&self, author: Author) -> Result<Admission, AppendRefusal> {
+    /// Whether the numbers `from` to the author's may be counted. Duplicates come first: what is in the log is never refused.
+    pub(super) fn admit(&self, author: Author, from: Seq) -> Result<Admission, AppendRefusal> {
         let session = self
             .peek(author.session, author.attach)
             .ok_or(AppendRefusal::Fenced)?;
@@ -277,7 +294,7 @@ impl SessionTable {
             return Ok(Admission::Duplicate(session.count));
         }
         let next = session.count.next().ok_or(AppendRefusal::Exhausted)?;
-        if author.seq != next {
+        if from != next {
             return Err(AppendRefusal::Gap { expected: next });
         }
         if session.count.is_zero() && self.publishers >= self.limits.publishers_max {
@@ -286,13 +303,16 @@ impl SessionTable {
         Ok(Admission::Next(next))
     }
 
-    /// Counts a message that was admitted and is in the log.
+    /// Counts what was admitted, and a message of it is in the log.
     pub(super) fn count(&mut self, author: Author) {
         let Some(session) = self.current(author.session, author.attach) else {
             return;
         };
         let first = session.count.is_zero();
         session.count = author.seq;
+        if let Some(item) = author.item {
+            session.hash = session.hash.then(item);
+        }
         self.publishers += usize::from(first);
     }
 
@@ -367,6 +387,8 @@ impl SessionTable {
         let tombstone = published.map(|session| SessionRecord {
             attach: session.attach,
             count: session.count,
+            hash: session.hash,
+            proof: session.proof,
             state: SessionState::Tombstone { until },
             acked: Vec::new(),
         });

@@ -187,6 +187,7 @@ impl<S: Subject> World<S> {
                 let command = Command::Attach {
                     session: session_id(id),
                     attach: Attach::new(attach).unwrap(),
+                    proof: None,
                     now,
                 };
                 (command, self.model.attach(id, attach))
@@ -209,6 +210,7 @@ impl<S: Subject> World<S> {
                     session: session_id(id),
                     attach: Attach::new(attach).unwrap(),
                     seq: Seq::new(seq).unwrap(),
+                    item: None,
                 };
                 let expect = self
                     .model
@@ -436,11 +438,13 @@ fn compare(real: &Outcome, expect: &Outcome, step: &Step) {
         Outcome::Attached {
             kind,
             count,
+            hash,
             previous,
             ..
         } => Outcome::Attached {
             kind,
             count,
+            hash,
             previous,
             acked: Vec::new(),
         },

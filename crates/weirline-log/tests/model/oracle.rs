@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use weirline_log::{
     AckRefusal, AppendRefusal, Attach, AttachKind, AttachRefusal, ENTRY_OVERHEAD_BYTES, Epoch, MemoryConfig,
-    Offset, Outcome, Position, Seq,
+    Offset, Outcome, Position, RollingHash, Seq,
 };
 
 use super::TOMBSTONE_S;
@@ -254,6 +254,7 @@ fn attached(kind: AttachKind, count: u64, previous: Option<u64>) -> Outcome {
     Outcome::Attached {
         kind,
         count: Seq::new(count).unwrap(),
+        hash: RollingHash::ZERO,
         previous,
         acked: Vec::new(),
     }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use weirline_log::{Attach, Epoch, Offset, Position, Seq, SessionId, StreamId};
+use weirline_log::{Attach, Epoch, Offset, Position, RollingHash, Seq, SessionId, StreamId};
 
 use super::choice::{Attached, Code, Durability, SubState};
-use super::hash::RollingHash;
 use super::values::{Begin, Credential, Detail, Limits, Nonce, Payload, Policy, Sub, Token, Url, Word};
 use crate::text::GapReason;
 

@@ -9,7 +9,6 @@ mod attach;
 mod binary;
 mod choice;
 mod error;
-mod hash;
 mod json;
 mod message;
 mod values;
@@ -26,7 +25,6 @@ use error::Name;
 pub use attach::{ATTACH_HEADER, ATTACH_SUBPROTOCOL, ATTACH_VALUE_LEN_MAX, AttachValue};
 pub use choice::{Attached, Code, Durability, SubState};
 pub use error::{WireError, WireErrorKind};
-pub use hash::{Item, RollingHash};
 pub use message::{
     Ack, AuthAnswer, ClientMessage, Credit, Data, Drain, Fault, Flow, Gap, Hello, LIST_MAX, Ping, PubAck,
     Publish, Refused, Reject, Reset, ServerMessage, Skip, Standing, Subscribe, Subscribed, Welcome,
@@ -34,6 +32,7 @@ pub use message::{
 pub use values::{Begin, Credential, Detail, Limits, Nonce, Payload, Policy, Sub, Token, Url, Word};
 
 pub use crate::text::GapReason;
+pub use weirline_log::{Item, RollingHash};
 
 /// An encoding of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

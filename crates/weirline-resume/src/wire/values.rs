@@ -41,10 +41,11 @@ impl fmt::Display for Sub {
 pub struct Token(pub [u8; 32]);
 
 impl Token {
-    /// What the log compares.
+    /// What the log compares: the token and its bearer, so that a token is of no use to anybody else.
     #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
-        Sha256::digest(self.0).into()
+    pub fn owner(&self, principal: &str) -> [u8; 32] {
+        let digest = Sha256::new().chain_update(self.0).chain_update(principal);
+        digest.finalize().into()
     }
 }
 

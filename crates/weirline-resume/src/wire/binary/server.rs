@@ -1,10 +1,9 @@
 use std::time::Duration;
 
-use weirline_log::{NUMBER_MAX, Offset, PayloadKind, SessionId};
+use weirline_log::{NUMBER_MAX, Offset, PayloadKind, RollingHash, SessionId};
 
 use super::super::choice::{Attached, Choice as _};
 use super::super::error::{Name, WireError, WireErrorKind as E};
-use super::super::hash::RollingHash;
 use super::super::message::{
     AuthAnswer, Credit, Data, Drain, Fault, Gap, PubAck, Refused, Reject, Reset, ServerMessage, Subscribed,
     Welcome,

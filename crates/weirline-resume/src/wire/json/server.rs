@@ -1,8 +1,7 @@
-use weirline_log::{NUMBER_MAX, SessionId};
+use weirline_log::{NUMBER_MAX, RollingHash, SessionId};
 
 use super::super::choice::Attached;
 use super::super::error::{Name, WireError, WireErrorKind as E};
-use super::super::hash::RollingHash;
 use super::super::message::{
     AuthAnswer, Credit, Data, Drain, Gap, PubAck, Refused, Reject, Reset, ServerMessage, Subscribed, Welcome,
 };

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::{PayloadKind, Seq, StreamId};
 use sha2::{Digest as _, Sha256};
-use weirline_log::{PayloadKind, Seq, StreamId};
 
 /// What one number of a session stands for: the digest of a PUB, or of a SKIP.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,12 +62,12 @@ fn truncate(digest: Sha256) -> [u8; 16] {
 
 impl fmt::Debug for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Item({})", URL_SAFE_NO_PAD.encode(self.0))
+        write!(f, "Item({:032x})", u128::from_be_bytes(self.0))
     }
 }
 
 impl fmt::Debug for RollingHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RollingHash({})", URL_SAFE_NO_PAD.encode(self.0))
+        write!(f, "RollingHash({:032x})", u128::from_be_bytes(self.0))
     }
 }
