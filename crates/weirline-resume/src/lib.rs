@@ -7,6 +7,7 @@ mod close;
 mod outgoing;
 mod secret;
 mod server;
+mod session;
 pub mod text;
 pub mod wire;
 
@@ -19,6 +20,7 @@ pub use close::Close;
 pub use outgoing::{Outgoing, Prefix};
 pub use secret::Secret;
 pub use server::{ReadRequest, TextServer, TextServerConfig};
+pub use session::{JsonTails, Session, SessionConfig, SessionEntropy, SessionRead, Verdict};
 pub use text::PauseReason;
 
 /// The normative description of the protocol.

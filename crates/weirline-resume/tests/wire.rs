@@ -151,7 +151,12 @@ fn hello() -> BoxedStrategy<Hello<'static>> {
         .prop_map(|(session, attach, nonce, credential, limits, mut subs)| {
             subs.sort_by_key(|subscribe| subscribe.sub);
             subs.dedup_by_key(|subscribe| subscribe.sub);
-            let attach = if session.is_some() { attach } else { Attach::FIRST };
+            let least = Attach::new(2).unwrap();
+            let attach = if session.is_some() {
+                attach.max(least)
+            } else {
+                Attach::FIRST
+            };
             Hello {
                 session,
                 attach,

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
             })
             .transpose()?;
         let attach = self.attach()?;
-        if session.is_none() && attach.get() != 1 {
+        if session.is_some() == (attach.get() == 1) {
             return Err(E::OutOfRange.at(Name::Attach));
         }
         let nonce = Nonce(self.array(Name::Nonce)?);

@@ -102,7 +102,7 @@ impl<'a> Object<'a> {
             })
             .transpose()?;
         let attach = self.must_attach()?;
-        if session.is_none() && attach.get() != 1 {
+        if session.is_some() == (attach.get() == 1) {
             return Err(E::OutOfRange.at(Name::Attach));
         }
         let nonce = Nonce(self.must_array(Name::Nonce)?);
