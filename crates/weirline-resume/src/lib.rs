@@ -8,6 +8,7 @@ mod outgoing;
 mod secret;
 mod server;
 mod session;
+mod session_client;
 pub mod text;
 pub mod wire;
 
@@ -21,6 +22,10 @@ pub use outgoing::{Outgoing, Prefix};
 pub use secret::Secret;
 pub use server::{ReadRequest, TextServer, TextServerConfig};
 pub use session::{JsonTails, Session, SessionConfig, SessionEntropy, SessionRead, Verdict};
+pub use session_client::{
+    SessionClient, SessionClientConfig, SessionEvent, SessionFailure, SessionState, Slot, SubscribeError,
+    SubscribeOptions,
+};
 pub use text::PauseReason;
 
 /// The normative description of the protocol.

@@ -6,7 +6,7 @@ use crate::Secret;
 
 /// Counts the changes of a [`ClientState`] that must be stored before anything that depends on them leaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Revision(pub(super) u64);
+pub struct Revision(pub(crate) u64);
 
 /// What another process needs in order to go on where this one was.
 ///

@@ -10,7 +10,7 @@
 mod attach;
 mod config;
 mod delivery;
-mod meter;
+pub(crate) mod meter;
 mod publishing;
 mod subscription;
 mod tails;
