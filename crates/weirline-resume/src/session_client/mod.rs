@@ -177,6 +177,7 @@ impl SessionClient {
             return Err(DialError::Stopped);
         }
         self.leave_connection();
+        self.retry_hint = None;
         self.attach = match self.identity {
             Some(_) => self.attach.next().ok_or(DialError::Exhausted)?,
             // Nothing was published, and whatever was made has no other name.
@@ -358,7 +359,7 @@ impl SessionClient {
                     stream: stream.clone(),
                     payload: Payload {
                         kind: *kind,
-                        bytes: payload.to_vec().into(),
+                        bytes: payload[..].into(),
                     },
                 };
                 (

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use crate::bench::{Bench, TOKEN, entropy, hello, hello_again};
-use weirline_resume::Session;
+use weirline_log::{Bounds, Offset, ReadOutcome};
 use weirline_resume::wire::Form;
+use weirline_resume::{JsonTails, Session, SessionRead};
 
 /// Section 3.5, row by row.
 #[test]
@@ -361,4 +362,50 @@ fn binary_shares_payloads_with_the_log() {
         assert_eq!(outgoing.control_text(), None, "it may have a token in it");
     }
     assert_eq!(told_count, 3);
+}
+
+/// A log may lose all its entries to their age: then there is none whose place would tell.
+#[test]
+fn a_gap_is_said_also_when_nothing_is_left() {
+    let mut bench = Bench::live();
+    bench.append("s", &["1"]);
+    bench.say(&[r#"{"t":"sub","sub":1,"stream":"s","from":"head"}"#]);
+    bench.append("s", &["2", "3"]);
+    let Some(SessionRead::Entries { stream, after, .. }) = bench.server().poll_read(1000) else {
+        panic!("there is something to read");
+    };
+    assert_eq!((stream.as_str(), after.get()), ("s", 1));
+    let head = Offset::new(3).unwrap();
+    let bounds = Bounds {
+        epoch: bench.epoch("s").parse().unwrap(),
+        trimmed: head,
+        head,
+    };
+    let (now, mut tails) = (bench.now, JsonTails::default());
+    let outcome = Some(ReadOutcome::new(bounds, 0));
+    bench
+        .server()
+        .handle_entries(now, outcome, &mut Vec::new(), &mut tails);
+    assert_eq!(bench.heard(), ["gap sub=1 from=2 to=3 reason=retention"]);
+}
+
+/// What was decided for a subscription that has gone does not end the one that has its number.
+#[test]
+fn a_refusal_that_comes_late_ends_nothing() {
+    let mut bench = Bench::live();
+    for stream in ["a", "b", "c"] {
+        bench.append(stream, &["1"]);
+    }
+    for message in [
+        r#"{"t":"sub","sub":1,"stream":"no-room","from":"head"}"#,
+        r#"{"t":"unsub","sub":1}"#,
+        r#"{"t":"sub","sub":1,"stream":"a","from":"head"}"#,
+    ] {
+        bench.server_message(message);
+    }
+    bench.decide();
+    assert_eq!(
+        bench.heard(),
+        ["unsub sub=1", "subok sub=1 epoch=E offset=1 head=1 state=live"]
+    );
 }
