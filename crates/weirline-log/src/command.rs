@@ -14,7 +14,7 @@ use crate::{
 /// Each command of a session names the attach it comes from, and does nothing unless that attach is the session's
 /// current one at the moment of the commit (I10): a connection that was taken over while its command was queued has
 /// lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Command {
     /// Makes sure that the stream exists, so that it has an epoch. → [`Outcome::Opened`]
@@ -95,7 +95,7 @@ pub enum Command {
 }
 
 /// What a client shows beside its session's name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Proof {
     /// The hash of the session's token and of whom it belongs to: the same for each attach.
     pub owner: [u8; 32],
@@ -119,7 +119,7 @@ impl fmt::Debug for Proof {
 }
 
 /// Who publishes: the key of the deduplication (session, seq), and the attach that fences it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Author {
     /// The session.
     pub session: SessionId,
@@ -132,7 +132,7 @@ pub struct Author {
 }
 
 /// What became of a [`Command`]. A refusal has changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The stream exists.
@@ -193,7 +193,7 @@ pub enum Outcome {
 }
 
 /// What an attach found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AttachKind {
     /// The session did not exist, and does from now on.
@@ -208,7 +208,7 @@ pub enum AttachKind {
 }
 
 /// Why an attach does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachRefusal {
     /// The session's current attach is this one, which is not lower.
@@ -232,7 +232,7 @@ pub enum AttachRefusal {
 }
 
 /// Why a message is not in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendRefusal {
     /// The author's next number is another one.
@@ -262,7 +262,7 @@ pub enum AppendRefusal {
 }
 
 /// Why an ack was not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckRefusal {
     /// The attach is not its session's current one, or the session is not attached.
@@ -286,7 +286,7 @@ pub enum AckRefusal {
 }
 
 /// Why a stream could not be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenRefusal {
     /// There are as many streams as there may be.

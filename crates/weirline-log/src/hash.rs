@@ -6,7 +6,7 @@ use crate::{PayloadKind, Seq, StreamId};
 use sha2::{Digest as _, Sha256};
 
 /// What one number of a session stands for: the digest of a PUB, or of a SKIP.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Item(pub [u8; 16]);
 
 impl Item {
@@ -39,7 +39,7 @@ impl Item {
 }
 
 /// The hash over all items of a session up to a number.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct RollingHash(pub [u8; 16]);
 
 impl RollingHash {

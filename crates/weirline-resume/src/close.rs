@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// A close that this side begins: the transport sends it behind everything that `poll_transmit` gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Close {
     /// A WebSocket close code.
     pub code: u16,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use weirline_log::PayloadKind;
 
 /// At most 32 bytes, held inline: what stands before a payload that many connections share.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix {
     len: u8,
     bytes: [u8; Prefix::LEN_MAX],
@@ -84,7 +84,7 @@ impl fmt::Debug for Prefix {
 }
 
 /// One message for the transport: `prefix` and `payload` are one WebSocket message of `kind`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outgoing {
     /// Text or binary.
     pub kind: PayloadKind,

@@ -10,7 +10,7 @@ use super::HandledError;
 const SEGMENTS_MAX: usize = 64;
 
 /// Positions change only as pairs (I9).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Cursor {
     /// The last position whose message, GAP or RESET the application has handled.
     handled: Option<Position>,

@@ -12,7 +12,7 @@ use crate::wire::{
 };
 
 /// A HELLO that waits for its answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Waiting {
     session: SessionId,
     token: Token,
@@ -24,7 +24,7 @@ pub(super) struct Waiting {
 }
 
 /// What a credential is worth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
     /// It is this principal's.

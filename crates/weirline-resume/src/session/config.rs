@@ -3,7 +3,7 @@ use std::time::Duration;
 use crate::wire::{Durability, Limits};
 
 /// Limits of a [`Session`](crate::Session), shared by all connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionConfig {
     /// HELLO is due within this time from the connection's start. Default 10 s.
     pub opening_timeout: Duration,
@@ -57,7 +57,7 @@ impl Default for SessionConfig {
 }
 
 /// Random bytes for one connection, from a cryptographic source.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SessionEntropy {
     /// Names the session, if one is made.
     pub session: [u8; 32],

@@ -14,7 +14,7 @@ use crate::wire::{
 };
 
 /// What a [`Session`] wants from the log's reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionRead {
     /// The entries behind `after` → [`Session::handle_entries`].

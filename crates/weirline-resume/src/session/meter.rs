@@ -3,7 +3,7 @@ use weirline_log::NUMBER_MAX;
 use crate::wire::Limits;
 
 /// Absolute credit: what was spent since the attach, against limits that only rise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Meter {
     limits: Limits,
     spent: Limits,

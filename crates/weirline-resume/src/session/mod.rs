@@ -59,7 +59,7 @@ use work::{Instance, Pending, Work};
 /// Nothing is held for a lagging subscription: its cursor is one offset. Growth of a stream is told by
 /// [`handle_grown`](Self::handle_grown); whoever tells it must watch the streams of [`streams`](Self::streams) before the read
 /// that finds nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Session {
     config: Arc<SessionConfig>,
     form: Form,
@@ -99,7 +99,7 @@ pub struct Session {
     drained: Option<Instant>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     /// HELLO is due at this time.
     Opening(Instant, Box<SessionEntropy>),
@@ -114,7 +114,7 @@ enum Phase {
     Over,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Judged {
     Waiting(Box<str>),
     Given,

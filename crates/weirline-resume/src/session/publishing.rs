@@ -10,7 +10,7 @@ use crate::Close;
 use crate::wire::{Code, Credit, Limits, PubAck, Publish, Refused, ServerMessage, Skip};
 
 /// The numbers of a connection's publishing: `count ≤ submitted`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Publishing {
     /// Everything up to it is in the log, or skipped.
     count: Seq,

@@ -12,7 +12,7 @@ use crate::wire::{
 };
 
 /// A cursor in a stream, and what it may send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Subscription {
     pub(super) stream: StreamId,
     pub(super) policy: Policy,
@@ -34,7 +34,7 @@ pub(super) struct Subscription {
     pub(super) starved: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     /// The stream is being opened.
     Opening(Begin),
@@ -49,7 +49,7 @@ pub(super) enum Stage {
     Open(Position),
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum AckState {
     #[default]
     Settled,

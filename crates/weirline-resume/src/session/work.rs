@@ -7,7 +7,7 @@ use weirline_log::{Command, Seq, StreamId};
 use crate::wire::{Code, Sub};
 
 /// Commands without an outcome, and refusals that wait for their turn among them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Work {
     /// Not yet given to the caller.
     commands: VecDeque<Command>,
@@ -18,7 +18,7 @@ pub(super) struct Work {
 }
 
 /// What a command was for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Pending {
     Attach,
     Open(Sub, Instance),
@@ -37,7 +37,7 @@ pub(super) enum Pending {
 }
 
 /// Tells the subscriptions of one number apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Instance(pub(super) u64);
 
 impl Work {

@@ -6,7 +6,7 @@ use crate::StoreMode;
 use crate::wire::{Begin, Form, Limits, Policy};
 
 /// Settings of a [`SessionClient`](crate::SessionClient).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionClientConfig {
     /// Which form the transport speaks. Default binary.
     pub form: Form,
@@ -43,7 +43,7 @@ impl Default for SessionClientConfig {
 }
 
 /// What a client wants of a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SubscribeOptions {
     /// From where, as long as there is no position. Default [`Begin::Head`].
     pub begin: Begin,

@@ -7,7 +7,7 @@ use crate::Ticket;
 use crate::wire::{Attached, Code, Durability, GapReason, Sub, SubState};
 
 /// What a [`SessionClient`](crate::SessionClient) tells its application.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionEvent {
     /// The dial is answered.
@@ -153,7 +153,7 @@ pub enum SessionEvent {
 }
 
 /// Why a client stopped for good.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionFailure {
     /// The server refused with a code that dialing again does not help against.

@@ -54,7 +54,7 @@ use subscription::{ClientSub, Stage};
 /// What an application publishes waits in a bounded outbox until it is acknowledged ([`publish`](Self::publish)); what it receives it
 /// confirms by [`handled`](Self::handled), which is what gives the server further credit. The backoff between dials is
 /// [`Backoff`](crate::Backoff)'s.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionClient {
     config: SessionClientConfig,
     identity: Option<(SessionId, Token)>,
@@ -97,7 +97,7 @@ pub struct SessionClient {
     publish_from: Revision,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     /// WELCOME is due at this time, and the connection is not made.

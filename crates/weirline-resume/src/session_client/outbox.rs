@@ -9,7 +9,7 @@ use super::SessionClientConfig;
 use crate::{PublishError, Revision, Ticket};
 
 /// What stands under a number of the session, or under several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Slot {
     /// A message.
@@ -66,7 +66,7 @@ impl Slot {
 }
 
 /// What WELCOME's count meant for the outbox.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Recount {
     /// The last ticket that is acknowledged by it.
     pub(super) acked: Option<Ticket>,
@@ -77,7 +77,7 @@ pub(super) struct Recount {
 }
 
 /// Slots are numbered from `acked + 1` by their place, so that an acknowledgement leaves exactly the numbers above it (I5).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Outbox {
     pub(super) acked: Seq,
     /// The rolling hash at `acked`.

@@ -8,7 +8,7 @@ use crate::wire::Token;
 ///
 /// It has a token and payloads in it: store it where only the application can read it. Two processes must not go on from copies of one
 /// state: one would be superseded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SessionState {
     /// The session and its token; `None` before the first WELCOME.
     pub session: Option<(SessionId, Token)>,

@@ -10,7 +10,7 @@ use crate::client::cursor::Cursor;
 use crate::session::meter::{Meter, add, cost};
 use crate::wire::{Begin, Limits, Sub, Subscribe};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientSub {
     pub(super) stream: StreamId,
     pub(super) options: SubscribeOptions,
@@ -23,7 +23,7 @@ pub(super) struct ClientSub {
     unhandled_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
     /// It was not asked for on this connection.
     Wanted,

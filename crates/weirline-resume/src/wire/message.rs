@@ -9,7 +9,7 @@ use super::values::{Begin, Credential, Detail, Limits, Nonce, Payload, Policy, S
 use crate::text::GapReason;
 
 /// A message from a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientMessage<'a> {
     /// HELLO: attach.
@@ -39,7 +39,7 @@ pub enum ClientMessage<'a> {
 }
 
 /// A message from a server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ServerMessage<'a> {
     /// WELCOME: attached.
@@ -80,7 +80,7 @@ pub enum ServerMessage<'a> {
 }
 
 /// A code, and what it says to people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fault<'a> {
     /// For programs.
     pub code: Code,
@@ -89,7 +89,7 @@ pub struct Fault<'a> {
 }
 
 /// Attach to a session, or make one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hello<'a> {
     /// Which session, and its token; `None` asks for one to be made.
     pub session: Option<(SessionId, Token)>,
@@ -109,7 +109,7 @@ pub struct Hello<'a> {
 pub const LIST_MAX: usize = 1024;
 
 /// The answer to a HELLO.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Welcome {
     /// Which session is attached.
     pub session: SessionId,
@@ -136,7 +136,7 @@ pub struct Welcome {
 }
 
 /// A subscription that is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subscribe {
     /// Its number.
     pub sub: Sub,
@@ -151,7 +151,7 @@ pub struct Subscribe {
 }
 
 /// A subscription that is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Subscribed {
     /// Its number.
     pub sub: Sub,
@@ -164,7 +164,7 @@ pub struct Subscribed {
 }
 
 /// A message of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Data<'a> {
     /// Whose.
     pub sub: Sub,
@@ -177,7 +177,7 @@ pub struct Data<'a> {
 }
 
 /// Everything up to a position is handled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ack {
     /// Whose.
     pub sub: Sub,
@@ -186,7 +186,7 @@ pub struct Ack {
 }
 
 /// New limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Credit {
     /// Of a subscription; `None` of the connection. A server names none.
     pub sub: Option<Sub>,
@@ -195,7 +195,7 @@ pub struct Credit {
 }
 
 /// Hold, or go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// `None`: of a client all subscriptions, of a server publishing.
     pub sub: Option<Sub>,
@@ -204,7 +204,7 @@ pub struct Flow {
 }
 
 /// Offsets that are not delivered, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gap {
     /// Whose.
     pub sub: Sub,
@@ -217,7 +217,7 @@ pub struct Gap {
 }
 
 /// The stream's epoch changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reset {
     /// Whose.
     pub sub: Sub,
@@ -228,7 +228,7 @@ pub struct Reset {
 }
 
 /// A message to publish.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Publish<'a> {
     /// The session's number, from 1.
     pub seq: Seq,
@@ -239,7 +239,7 @@ pub struct Publish<'a> {
 }
 
 /// How far a session's numbers are decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PubAck<'a> {
     /// Everything up to it is in the log or skipped.
     pub seq: Seq,
@@ -248,7 +248,7 @@ pub struct PubAck<'a> {
 }
 
 /// Why a number is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Refused<'a> {
     /// Why.
     pub fault: Fault<'a>,
@@ -257,7 +257,7 @@ pub struct Refused<'a> {
 }
 
 /// Numbers that are given up, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Skip {
     /// The first, from 1.
     pub from: Seq,
@@ -266,7 +266,7 @@ pub struct Skip {
 }
 
 /// A PING or a PONG, and what they repeat.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ping {
     /// A PONG repeats its PING's; at most 2^53 − 1.
     pub echo: u64,
@@ -279,7 +279,7 @@ pub struct Ping {
 }
 
 /// How a subscription stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Standing {
     /// Which.
     pub sub: Sub,
@@ -290,7 +290,7 @@ pub struct Standing {
 }
 
 /// What became of a credential.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AuthAnswer<'a> {
     /// It is good.
@@ -303,7 +303,7 @@ pub enum AuthAnswer<'a> {
 }
 
 /// Leave this server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Drain<'a> {
     /// So much later. At most 60 s.
     pub after: Duration,
@@ -314,7 +314,7 @@ pub struct Drain<'a> {
 }
 
 /// The connection is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reject<'a> {
     /// Why.
     pub fault: Fault<'a>,

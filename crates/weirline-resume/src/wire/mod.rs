@@ -35,7 +35,7 @@ pub use crate::text::GapReason;
 pub use weirline_log::{Item, RollingHash};
 
 /// An encoding of the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Objects in text messages.
     Json,

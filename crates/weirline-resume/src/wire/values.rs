@@ -37,7 +37,7 @@ impl fmt::Display for Sub {
 }
 
 /// Proves that its bearer owns a session. The log keeps its SHA-256 alone; `Debug` does not show it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub [u8; 32]);
 
 impl Token {
@@ -56,7 +56,7 @@ impl fmt::Debug for Token {
 }
 
 /// Tells the dials of one client apart, even if they have one attach number.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Nonce(pub [u8; 16]);
 
 impl fmt::Debug for Nonce {
@@ -66,7 +66,7 @@ impl fmt::Debug for Nonce {
 }
 
 /// Absolute limits, counted from the attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Cost in bytes: each message its payload and [`Limits::OVERHEAD_BYTES`].
     pub bytes: u64,
@@ -86,7 +86,7 @@ impl Limits {
 }
 
 /// From where a subscription begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Begin {
     /// Behind the last offset that was taken in; 0 asks for everything that is kept.
@@ -105,7 +105,7 @@ pub enum Begin {
 }
 
 /// What happens when the consumer of a subscription is slow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Policy {
     /// The cursor waits.
@@ -121,7 +121,7 @@ pub enum Policy {
 }
 
 /// A message of a stream as it was published.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Payload<'a> {
     /// Text or binary. Text is UTF-8.
     pub kind: PayloadKind,
@@ -136,7 +136,7 @@ impl fmt::Debug for Payload<'_> {
 }
 
 /// A reason: 1 to 32 of `a-z 0-9 -`, held inline.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Word {
     len: u8,
     bytes: [u8; Word::LEN_MAX],
@@ -184,7 +184,7 @@ impl fmt::Debug for Word {
 }
 
 /// What a fault says to people: at most 256 bytes without control characters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Detail<'a>(Cow<'a, str>);
 
 impl<'a> Detail<'a> {
@@ -218,7 +218,7 @@ impl<'a> Detail<'a> {
 }
 
 /// A credential: 1 to 8192 visible ASCII characters. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credential<'a>(Cow<'a, str>);
 
 impl<'a> Credential<'a> {
@@ -247,7 +247,7 @@ impl fmt::Debug for Credential<'_> {
 }
 
 /// Where to go: an absolute `ws:` or `wss:` URL of at most 1024 visible ASCII characters. No more of it is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url<'a>(Cow<'a, str>);
 
 impl<'a> Url<'a> {
