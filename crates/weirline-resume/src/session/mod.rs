@@ -573,6 +573,7 @@ impl Session {
     fn over(&mut self) {
         self.phase = Phase::Over;
         self.publishing.over();
+        self.work.forget_refusals();
         self.credential = None;
         self.subs.clear();
         self.streams.clear();

@@ -80,6 +80,12 @@ impl Work {
         }
     }
 
+    /// Nobody is told any more.
+    pub(super) fn forget_refusals(&mut self) {
+        self.pending
+            .retain(|pending| !matches!(pending, Pending::Refusal(..)));
+    }
+
     /// How many publishes and skips are undecided.
     pub(super) fn numbers(&self) -> usize {
         let numbers = |pending: &&Pending| matches!(pending, Pending::Numbers { .. } | Pending::Refusal(..));

@@ -1,5 +1,5 @@
 use crate::bench::{Bench, TOKEN, hello, hello_again};
-use weirline_log::{AppendRefusal, Seq};
+use weirline_log::{AppendRefusal, OpenRefusal, Outcome, Seq};
 
 /// I10: what a connection had under way when it lost its session is refused where it stands in the commit order.
 #[test]
@@ -164,4 +164,31 @@ fn a_count_that_changed_is_a_reason_to_dial_again() {
     });
     let heard = bench.say(&[r#"{"t":"pub","seq":1,"stream":"s","text":"x"}"#]);
     assert_eq!(heard, ["close 1012 the session's count changed"]);
+}
+
+/// A refusal that waits for its turn behind a subscription is given up with its connection.
+#[test]
+fn a_refusal_that_waits_dies_with_the_connection() {
+    for fails in [false, true] {
+        let mut bench = Bench::live();
+        bench.server_message(r#"{"t":"pub","seq":1,"stream":"s","text":"a"}"#);
+        bench.server_message(r#"{"t":"sub","sub":1,"stream":"s","from":"head"}"#);
+        bench.server_message(r#"{"t":"pub","seq":2,"stream":"s","text":"far too long a text"}"#);
+        let commands: Vec<_> = std::iter::from_fn(|| bench.server().poll_command()).collect();
+        assert_eq!(commands.len(), 2);
+        bench.server_message("nonsense");
+        if fails {
+            bench.server().handle_log_failed();
+        } else {
+            let now = bench.now;
+            let refused = Outcome::AppendRefused(AppendRefusal::StreamsFull);
+            bench.server().handle_outcome(now, refused);
+            let full = Outcome::OpenRefused(OpenRefusal::StreamsFull);
+            bench.server().handle_outcome(now, full);
+        }
+        let now = bench.now;
+        bench.server().handle_disconnected(now);
+        bench.decide();
+        assert_eq!(bench.heard(), [""; 0], "{fails}");
+    }
 }
