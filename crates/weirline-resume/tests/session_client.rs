@@ -153,6 +153,7 @@ fn a_hello_goes_with_the_upgrade_once_it_is_stored() {
     let hello = AttachValue::parse(&value).unwrap();
     assert_eq!(hello.hello().unwrap().credential.unwrap().as_str(), "abc");
     bench.client.handle_connected(bench.dial, bench.now, true);
+    assert_eq!(bench.client.upgrade_value(), None, "it is too late");
     assert_eq!(bench.said(), [""; 0], "it was said");
     bench.publish("a");
     bench.hear(&welcome(1, "new", 0, RollingHash::ZERO, true));

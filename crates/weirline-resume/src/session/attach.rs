@@ -16,8 +16,6 @@ use crate::wire::{
 pub(super) struct Waiting {
     session: SessionId,
     token: Token,
-    /// The session is made by this HELLO.
-    made: bool,
     attach: Attach,
     nonce: Nonce,
     subs: Vec<Subscribe>,
@@ -120,7 +118,6 @@ impl Session {
         let waiting = Box::new(Waiting {
             session,
             token,
-            made: hello.session.is_none(),
             attach: hello.attach,
             nonce: hello.nonce,
             subs: hello.subs,
@@ -182,7 +179,7 @@ impl Session {
         };
         let welcome = Welcome {
             session: waiting.session,
-            token: waiting.made.then_some(waiting.token),
+            token: (outcome == Attached::New).then_some(waiting.token),
             attach: waiting.attach,
             outcome,
             count,

@@ -214,10 +214,12 @@ impl SessionClient {
     }
 
     /// The HELLO of the current dial for the upgrade request: the value of the header field `Weirline-Attach`, or what stands behind
-    /// `weirline.attach.` in an offered subprotocol. `None` when it is too long, or the state is not stored: then it is the first message.
+    /// `weirline.attach.` in an offered subprotocol. `None` when it is too long, the state is not stored, or the
+    /// connection is made: then it is the first message.
     #[must_use]
     pub fn upgrade_value(&self) -> Option<String> {
-        let hello = self.hello.as_ref().filter(|_| self.stored() >= self.dialed)?;
+        let can = matches!(self.phase, Phase::Dialing(_)) && self.stored() >= self.dialed;
+        let hello = self.hello.as_ref().filter(|_| can)?;
         AttachValue::encode(self.config.form, Hello::clone(hello))
     }
 
