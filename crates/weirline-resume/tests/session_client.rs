@@ -684,3 +684,29 @@ fn many_subscriptions_do_not_make_a_hello_too_large() {
     assert!(in_hello > 100);
     assert_eq!(in_hello + said.len(), 256);
 }
+
+/// What is stored is what another process goes on with, and stores again.
+#[test]
+fn a_state_survives_being_stored() {
+    let mut bench = Bench::live();
+    for (name, offset) in [("b", 2), ("a", 1)] {
+        let options = SubscribeOptions {
+            position: Some(at(offset)),
+            ..SubscribeOptions::default()
+        };
+        bench.client.subscribe(stream(name), options).unwrap();
+    }
+    bench.publish("x");
+    let state = bench.client.state();
+    assert_eq!(state.positions, [(stream("a"), at(1)), (stream("b"), at(2))]);
+    let config = SessionClientConfig::default();
+    let mut other = SessionClient::restore(config, state.clone());
+    assert_eq!(other.state(), state);
+    let sub = other.subscribe(stream("b"), SubscribeOptions::default()).unwrap();
+    assert_eq!(
+        other.taken(sub),
+        Some(at(2)),
+        "the stored position serves the stream"
+    );
+    assert_eq!(other.state(), state);
+}

@@ -529,20 +529,15 @@ impl SessionClient {
     /// What another process would have to know.
     #[must_use]
     pub fn state(&self) -> SessionState {
-        let open = self
-            .subs
-            .values()
-            .filter_map(|it| Some((it.stream.clone(), it.cursor.handled_position()?)));
-        let positions = self
-            .positions
-            .iter()
-            .map(|(stream, position)| (stream.clone(), *position));
+        let mut positions = self.positions.clone();
+        let open = self.subs.values();
+        positions.extend(open.filter_map(|it| Some((it.stream.clone(), it.cursor.handled_position()?))));
         SessionState {
             session: self.identity,
             attach: self.attach,
             acked: self.outbox.acked,
             hash: self.outbox.hash,
-            positions: open.chain(positions).collect(),
+            positions: positions.into_iter().collect(),
             last_ticket: self.outbox.last_ticket,
             outbox: self.outbox.slots().cloned().collect(),
         }

@@ -18,7 +18,7 @@ pub struct SessionState {
     pub acked: Seq,
     /// The rolling hash at `acked`.
     pub hash: RollingHash,
-    /// The last position of each stream that was handled, epoch and offset as one value (I9).
+    /// The last position of each stream that was handled, epoch and offset as one value (I9); in the order of the names.
     pub positions: Vec<(StreamId, Position)>,
     /// The last ticket that was given out.
     pub last_ticket: Ticket,
