@@ -588,7 +588,16 @@ fn a_session_ends_when_everything_is_acknowledged() {
         Err(PublishError::Stopped)
     );
     assert_eq!(bench.said(), [published(1, "a")]);
+    assert_eq!(
+        bench.client.subscribe(stream("s"), SubscribeOptions::default()),
+        Err(SubscribeError::Stopped)
+    );
     assert_eq!(bench.hear(r#"{"t":"puback","seq":1}"#), [r#"{"t":"bye"}"#]);
+    assert_eq!(
+        bench.hear(r#"{"t":"ping","echo":1}"#),
+        [""; 0],
+        "nothing behind it"
+    );
     bench.events();
     bench.hear(r#"{"t":"bye"}"#);
     assert_eq!(bench.events(), [E::Ended { fault: None }]);

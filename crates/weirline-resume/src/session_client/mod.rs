@@ -300,6 +300,8 @@ impl SessionClient {
     pub fn poll_transmit(&mut self) -> Option<Outgoing> {
         let message = match self.phase {
             Phase::Asking(_) if self.stored() >= self.dialed => ClientMessage::Hello(*self.hello.take()?),
+            // Nothing is said behind BYE.
+            Phase::Live if self.said_bye => return None,
             Phase::Live => match self.out.pop_front() {
                 Some(message) => message,
                 None => return self.poll_due(),
@@ -429,7 +431,7 @@ impl SessionClient {
     /// # Errors
     /// [`SubscribeError`]: nothing was changed.
     pub fn subscribe(&mut self, stream: StreamId, options: SubscribeOptions) -> Result<Sub, SubscribeError> {
-        if self.phase == Phase::Stopped {
+        if self.phase == Phase::Stopped || self.leaving {
             return Err(SubscribeError::Stopped);
         }
         if self.subs.values().any(|it| it.stream == stream) {
@@ -521,7 +523,7 @@ impl SessionClient {
     }
 
     /// Ends the session when everything that is in the outbox is acknowledged: `Ended` follows, and the client stops. Nothing more is
-    /// taken into the outbox.
+    /// taken into the outbox or subscribed.
     pub fn end(&mut self) {
         self.leaving = true;
     }
