@@ -97,6 +97,8 @@ pub struct Session {
     quiet: bool,
     heartbeat: Option<Instant>,
     drained: Option<Instant>,
+    /// The log has refused what came from here: whoever has the session will be told of by then.
+    orphaned: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -158,6 +160,7 @@ impl Session {
             quiet: false,
             heartbeat: None,
             drained: None,
+            orphaned: None,
         }
     }
 
@@ -191,10 +194,10 @@ impl Session {
                     outcome,
                 ) => {
                     self.publishing.settle(bytes, messages);
-                    self.numbers_decided(from, to, &outcome);
+                    self.numbers_decided(now, from, to, &outcome);
                 }
                 (Pending::Ack(sub, instance, stream), outcome) => {
-                    self.ack_decided(sub, instance, stream, &outcome);
+                    self.ack_decided(now, sub, instance, stream, &outcome);
                 }
                 (Pending::End, _) => self.ended(),
                 (Pending::Detach | Pending::Refusal(..), _) => {}
@@ -261,6 +264,9 @@ impl Session {
         }
         if self.drained.is_some_and(|deadline| now >= deadline) {
             self.end(Close::new(Close::SERVICE_RESTART, "drained"));
+        }
+        if self.orphaned.is_some_and(|due| now >= due) {
+            self.handle_fenced(true);
         }
         if let Some(&(due, sub)) = self.starving.first()
             && now >= due
@@ -336,7 +342,7 @@ impl Session {
             _ => None,
         };
         let starving = self.starving.first().map(|(due, _)| *due);
-        let timers = [opening, self.drained, starving, self.heartbeat];
+        let timers = [opening, self.drained, self.orphaned, starving, self.heartbeat];
         timers.into_iter().flatten().min()
     }
 
@@ -496,6 +502,12 @@ impl Session {
         }
     }
 
+    /// The log refused something of this connection, since another has the session. Which of the two closes it is, the hub knows: its
+    /// notice comes with the outcome or soon after it. Without one the client is to dial again, and learns it there.
+    fn orphan(&mut self, now: Instant) {
+        self.orphaned.get_or_insert(now + ORPHANED_MAX);
+    }
+
     fn flow(&mut self, sub: Option<Sub>, pause: Option<Word>) {
         self.send(&ServerMessage::Flow(Flow { sub, pause }));
     }
@@ -583,6 +595,7 @@ impl Session {
         self.starving.clear();
         self.heartbeat = None;
         self.drained = None;
+        self.orphaned = None;
     }
 }
 
@@ -590,6 +603,9 @@ fn fault<'a>(code: Code, detail: &'a str) -> Fault<'a> {
     let detail = Detail::lossy(detail);
     Fault { code, detail }
 }
+
+/// How long the notice of a takeover may be behind the first outcome that it had.
+const ORPHANED_MAX: Duration = Duration::from_secs(1);
 
 /// The longest HELLO as a message.
 const HELLO_BYTES_MAX: usize = 65_536;

@@ -1,5 +1,7 @@
 //! What a client publishes and gives up, on its way through the commit order.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use weirline_log::{AppendRefusal, Author, Command, Item, Outcome, PayloadKind, Seq};
 
@@ -174,7 +176,7 @@ impl Session {
         self.work.push(pending, command);
     }
 
-    pub(super) fn numbers_decided(&mut self, from: Seq, to: Seq, outcome: &Outcome) {
+    pub(super) fn numbers_decided(&mut self, now: Instant, from: Seq, to: Seq, outcome: &Outcome) {
         let doomed = self.publishing.doomed > 0;
         self.publishing.doomed = self.publishing.doomed.saturating_sub(1);
         match outcome {
@@ -184,7 +186,7 @@ impl Session {
                 self.publishing.submitted = self.publishing.submitted.max(to);
                 self.publishing.ack_due = true;
             }
-            Outcome::AppendRefused(AppendRefusal::Fenced) => self.handle_fenced(false),
+            Outcome::AppendRefused(AppendRefusal::Fenced) => self.orphan(now),
             Outcome::AppendRefused(_) if doomed => {}
             Outcome::AppendRefused(AppendRefusal::Gap { .. }) => {
                 // The count was given at the attach, so it is the log that changed; the next attach gives another.

@@ -315,12 +315,19 @@ impl Session {
         None
     }
 
-    pub(super) fn ack_decided(&mut self, sub: Sub, instance: Instance, stream: StreamId, outcome: &Outcome) {
+    pub(super) fn ack_decided(
+        &mut self,
+        now: Instant,
+        sub: Sub,
+        instance: Instance,
+        stream: StreamId,
+        outcome: &Outcome,
+    ) {
         match outcome {
             Outcome::Acked { position } => {
                 self.acked.insert(stream, *position);
             }
-            Outcome::AckRefused(AckRefusal::Fenced) => return self.handle_fenced(false),
+            Outcome::AckRefused(AckRefusal::Fenced) => return self.orphan(now),
             // Not recorded, which changes nothing for delivery; an epoch that changed is found by the next read.
             Outcome::AckRefused(_) => {}
             other => panic!("{other:?} is no outcome of an ACK"),
