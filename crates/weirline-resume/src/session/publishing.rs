@@ -236,6 +236,10 @@ impl Session {
 
     /// PUBACK with a code. The count stays below the number, and so does `submitted`.
     fn refuse(&mut self, seq: Seq, code: Code, detail: &str) {
+        if self.orphaned.is_some() {
+            // What stood before it was not decided here.
+            return;
+        }
         debug_assert_eq!(self.publishing.count.next(), Some(seq));
         self.publishing.ack_due = false;
         let refused = Some(Refused {

@@ -196,8 +196,8 @@ impl World {
             170..176 => self.deliver_fence(link),
             176..182 if self.faults & 1 != 0 => self.cut(link, how),
             182..186 => self.with_server(link, Session::pause),
-            186..192 => self.with_server(link, Session::resume),
-            192..194 if self.faults & 1 != 0 => self.repeat(link),
+            186..190 => self.with_server(link, Session::resume),
+            190..194 if self.faults & 1 != 0 => self.repeat(link, how),
             194 if self.faults >> 7 & 1 != 0 => {
                 self.marks.breaks += 1;
                 self.with_server(link, |server| server.break_off(Duration::from_millis(2300)));
@@ -319,8 +319,8 @@ impl World {
         }
     }
 
-    /// An intermediary sends the HELLO of a link once more; nobody reads the answer.
-    fn repeat(&mut self, link: usize) {
+    /// An intermediary sends the HELLO of a link once more; nobody reads the answer. The repeated connection may go at once.
+    fn repeat(&mut self, link: usize, how: u8) {
         let Some((kind, hello)) = self.links[link].hello.clone() else {
             return;
         };
@@ -340,6 +340,11 @@ impl World {
             fenced: None,
             hello: None,
         });
+        if how & 2 != 0 {
+            let repeated = self.links.len() - 1;
+            self.server_turn(repeated, 0);
+            self.server_disconnected(repeated);
+        }
     }
 
     fn client_transmits(&mut self, link: usize) {
