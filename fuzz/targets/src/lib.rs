@@ -17,6 +17,8 @@ mod request_head;
 mod response_head;
 mod resume_client;
 mod resume_server;
+mod session_client;
+mod session_server;
 mod source;
 mod text_form;
 mod utf8;
@@ -79,6 +81,14 @@ pub const ALL: &[Target] = &[
     Target {
         name: "resume_client",
         run: resume_client::run,
+    },
+    Target {
+        name: "session_client",
+        run: session_client::run,
+    },
+    Target {
+        name: "session_server",
+        run: session_server::run,
     },
 ];
 

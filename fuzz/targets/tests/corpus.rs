@@ -51,6 +51,8 @@ replays! {
     response_head
     resume_client
     resume_server
+    session_client
+    session_server
     text_form
     utf8
 }
