@@ -28,6 +28,19 @@ impl EpochChain {
         }
     }
 
+    /// The chain as it was stored: the closed epochs, oldest first, each with its end; only the last 63 are taken.
+    #[must_use]
+    pub fn restore(current: Epoch, closed: impl IntoIterator<Item = (Epoch, Offset)>) -> Self {
+        let mut chain = Self::new(current);
+        for epoch in closed {
+            if chain.closed.len() == EPOCHS_MAX - 1 {
+                chain.closed.pop_front();
+            }
+            chain.closed.push_back(epoch);
+        }
+        chain
+    }
+
     /// The current epoch.
     #[must_use]
     pub const fn current(&self) -> Epoch {
@@ -39,13 +52,24 @@ impl EpochChain {
     /// # Panics
     /// When the epoch is one of the chain: ids are never reused.
     pub fn begin(&mut self, epoch: Epoch, keep: Offset) {
-        let known = self.current == epoch || self.closed.iter().any(|&(closed, _)| closed == epoch);
-        assert!(!known, "epoch {epoch} is used twice");
+        assert!(!self.contains(epoch), "epoch {epoch} is used twice");
         if self.closed.len() == EPOCHS_MAX - 1 {
             self.closed.pop_front();
         }
         self.closed.push_back((self.current, keep));
         self.current = epoch;
+    }
+
+    /// The closed epochs, oldest first, each with its end: what an engine stores beside the current one.
+    #[must_use]
+    pub fn closed(&self) -> impl ExactSizeIterator<Item = (Epoch, Offset)> {
+        self.closed.iter().copied()
+    }
+
+    /// Whether the epoch is one of the chain.
+    #[must_use]
+    pub fn contains(&self, epoch: Epoch) -> bool {
+        self.current == epoch || self.closed.iter().any(|&(closed, _)| closed == epoch)
     }
 
     /// Up to where the history of (`epoch`, `offset`) is also the current one: the smallest of the offset, the end of
@@ -64,6 +88,27 @@ impl EpochChain {
                 .fold(offset, |common, &(_, end)| common.min(end)),
             None => Offset::ZERO,
         }
+    }
+}
+
+/// The ids of a log's epochs, drawn from a seed: one seed never gives an id twice.
+#[derive(Debug, Clone)]
+pub struct EpochIds(u64);
+
+impl EpochIds {
+    /// The ids that follow from `seed`, which must come from a good random source.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next id: `SplitMix64`, which is a bijection of a counter.
+    pub fn draw(&mut self) -> Epoch {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Epoch::new(mixed ^ (mixed >> 31))
     }
 }
 
@@ -108,6 +153,20 @@ mod tests {
         assert_eq!(
             (common(0), common(1), common(64)),
             (Offset::ZERO, offset(5), offset(5))
+        );
+    }
+
+    #[test]
+    fn a_chain_is_restored_from_its_parts() {
+        let mut chain = EpochChain::new(Epoch::new(0));
+        for id in 1..=70 {
+            chain.begin(Epoch::new(id), offset(id));
+            assert_eq!(EpochChain::restore(chain.current(), chain.closed()), chain);
+        }
+        let longer = (0..100).map(|id| (Epoch::new(id), offset(id)));
+        assert_eq!(
+            EpochChain::restore(Epoch::new(100), longer).closed().len(),
+            EPOCHS_MAX - 1
         );
     }
 

@@ -1,17 +1,20 @@
 //! What changes durable state, and what became of it.
 
+use std::fmt;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::{Attach, Bounds, Epoch, Offset, PayloadKind, Position, Seq, SessionId, StreamId};
+use crate::{
+    Attach, Bounds, Epoch, Item, Offset, PayloadKind, Position, RollingHash, Seq, SessionId, StreamId,
+};
 
 /// One change of durable state. All of them go through one commit order.
 ///
 /// Each command of a session names the attach it comes from, and does nothing unless that attach is the session's
 /// current one at the moment of the commit (I10): a connection that was taken over while its command was queued has
 /// lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Command {
     /// Makes sure that the stream exists, so that it has an epoch. → [`Outcome::Opened`]
@@ -25,6 +28,8 @@ pub enum Command {
         session: SessionId,
         /// The client's number; must be above the session's current one, by at most 2²⁰. A new session begins with 1.
         attach: Attach,
+        /// How the client proves that the session is its own; `None` if the session's name alone does.
+        proof: Option<Proof>,
         /// When.
         now: Instant,
     },
@@ -38,6 +43,13 @@ pub enum Command {
         kind: PayloadKind,
         /// The message.
         payload: Bytes,
+    },
+    /// Counts numbers of a session that will never be published. → [`Outcome::Skipped`] or [`Outcome::Duplicate`]
+    Skip {
+        /// Who says so; its `seq` is the last of the numbers.
+        author: Author,
+        /// The first of the numbers: the session's next one.
+        from: Seq,
     },
     /// Records that the session's consumer has handled everything up to `offset`. → [`Outcome::Acked`]
     Ack {
@@ -82,8 +94,32 @@ pub enum Command {
     },
 }
 
+/// What a client shows beside its session's name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Proof {
+    /// The hash of the session's token and of whom it belongs to: the same for each attach.
+    pub owner: [u8; 32],
+    /// Of this dial. The same number with the same nonce is the same dial, which an intermediary has repeated.
+    pub nonce: [u8; 16],
+}
+
+impl Proof {
+    /// Whether both show the same token, in a time that does not depend on where they differ.
+    #[must_use]
+    pub fn is_owner(&self, other: &Self) -> bool {
+        let differences = self.owner.iter().zip(other.owner).map(|(a, b)| a ^ b);
+        differences.fold(0, |all, one| all | one) == 0
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proof(..)")
+    }
+}
+
 /// Who publishes: the key of the deduplication (session, seq), and the attach that fences it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Author {
     /// The session.
     pub session: SessionId,
@@ -91,10 +127,12 @@ pub struct Author {
     pub attach: Attach,
     /// The session's own number for this message, from 1, without holes.
     pub seq: Seq,
+    /// What the session's rolling hash takes in with it; `None` leaves the hash as it is.
+    pub item: Option<Item>,
 }
 
 /// What became of a [`Command`]. A refusal has changed nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The stream exists.
@@ -107,6 +145,8 @@ pub enum Outcome {
         kind: AttachKind,
         /// How many of the session's messages are in the log: the client goes on with the next.
         count: Seq,
+        /// The rolling hash at `count`.
+        hash: RollingHash,
         /// The attach that was connected until this moment, if any: its connection is to be closed with 4409.
         previous: Option<Attach>,
         /// The recorded acks, one per stream. Empty for a new or revived session.
@@ -121,6 +161,11 @@ pub enum Outcome {
         /// The place of the entry before it.
         previous: Offset,
         /// The author's count with this message; 0 without an author.
+        count: Seq,
+    },
+    /// The numbers will never be published.
+    Skipped {
+        /// The author's count with them.
         count: Seq,
     },
     /// The message has been in the log already; nothing changed. To the publisher this is a success.
@@ -148,19 +193,22 @@ pub enum Outcome {
 }
 
 /// What an attach found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AttachKind {
     /// The session did not exist, and does from now on.
     New,
     /// The session existed, attached or not.
     Resumed,
+    /// The session is attached under this very number by the same dial, which an intermediary has repeated: the connection
+    /// that holds it is to be closed, but its client is not superseded.
+    Repeated,
     /// The session had expired; it goes on under the same id and numbering, without its recorded acks.
     Revived,
 }
 
 /// Why an attach does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachRefusal {
     /// The session's current attach is this one, which is not lower.
@@ -178,10 +226,13 @@ pub enum AttachRefusal {
     /// There are as many sessions as there may be.
     #[error("there are too many sessions")]
     Full,
+    /// The session is another one's.
+    #[error("the token is not the session's")]
+    Owner,
 }
 
 /// Why a message is not in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendRefusal {
     /// The author's next number is another one.
@@ -211,7 +262,7 @@ pub enum AppendRefusal {
 }
 
 /// Why an ack was not recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum AckRefusal {
     /// The attach is not its session's current one, or the session is not attached.
@@ -235,7 +286,7 @@ pub enum AckRefusal {
 }
 
 /// Why a stream could not be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenRefusal {
     /// There are as many streams as there may be.

@@ -1,12 +1,20 @@
 //! What an engine is: one writer that owns the commit order, and readers.
 
-use crate::{Bounds, Command, Entry, Epoch, Offset, Outcome, ReadLimits, ReadOutcome, StreamId};
+use std::time::Instant;
+
+use crate::{
+    Attach, Bounds, Command, Entry, Epoch, Offset, Outcome, ReadLimits, ReadOutcome, SessionId, StreamId,
+};
 
 /// The engine itself failed; no command is at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// The storage below failed.
+    /// The storage has no room. What is in the log can be read, and what is to be written is refused until there is room
+    /// again; the engine notices by itself.
+    #[error("the log's storage is full: free some space, and publishing goes on without a restart")]
+    StorageFull(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The storage below failed. A later call may succeed: the engine recovers by itself as soon as the storage does.
     #[error("the log's storage failed")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The writer is gone, or an earlier failure left the engine unusable.
@@ -37,6 +45,37 @@ pub trait LogWriter {
     /// # Errors
     /// [`LogError`]: nothing of the batch is applied, and no outcome was added.
     fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError>;
+
+    /// The sessions that nobody holds, in order, each with its attach; their time to live runs from the moment at which this
+    /// is asked.
+    ///
+    /// Meant for the start: after an engine has been opened again, these are all sessions that are alive. The owner of the
+    /// writer keeps their time, and sends [`Command::Expire`] when it is over.
+    fn detached(&self) -> Vec<(SessionId, Attach)> {
+        Vec::new()
+    }
+
+    /// Does what is due beside the commits, and moves the log's own time to `now`: retention by age, forgetting, recovery of a
+    /// storage that failed. Each call does a bounded amount of work, and may block as a commit does.
+    ///
+    /// The owner of the writer calls it when it has nothing else to do, and about once per second while it has.
+    ///
+    /// # Errors
+    /// [`LogError`]: nothing is lost, and the next call tries again.
+    fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
+        let _ = now;
+        Ok(Upkeep::Done)
+    }
+}
+
+/// What [`LogWriter::maintain`] has left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Upkeep {
+    /// Nothing, until time has passed or something was committed.
+    Done,
+    /// More of the same: it should be called again soon.
+    More,
 }
 
 /// Reads of committed entries. Cheap to clone; each call sees one consistent state of the stream.

@@ -14,7 +14,7 @@ pub enum PayloadKind {
 }
 
 /// One message in its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Its place, from 1.
     pub offset: Offset,
@@ -37,7 +37,7 @@ pub struct Position {
 }
 
 /// What a stream holds at one moment: the entries in `(trimmed, head]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Bounds {
     /// The current epoch.
     pub epoch: Epoch,
@@ -48,7 +48,7 @@ pub struct Bounds {
 }
 
 /// How much one read may return; always at least one entry, if there is one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ReadLimits {
     /// At most so many entries (0 is taken as 1).
     pub messages: usize,

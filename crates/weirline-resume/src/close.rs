@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 /// A close that this side begins: the transport sends it behind everything that `poll_transmit` gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Close {
     /// A WebSocket close code.
     pub code: u16,
@@ -11,12 +11,16 @@ pub struct Close {
 }
 
 impl Close {
+    /// The session has ended (RFC 6455 §7.4.1).
+    pub const NORMAL: u16 = 1000;
     /// A policy was violated: after an `ERROR`, or a break for back-pressure (RFC 6455 §7.4.1).
     pub const POLICY: u16 = 1008;
     /// The server restarts or its log changed under the connection: dial again (IANA registry of RFC 6455).
     pub const SERVICE_RESTART: u16 = 1012;
     /// A higher attach number took the session over.
     pub const SUPERSEDED: u16 = 4409;
+    /// The same dial attached again by another connection: dial again.
+    pub const REPEATED: u16 = 4410;
 
     pub(crate) const fn new(code: u16, reason: &'static str) -> Self {
         Self {

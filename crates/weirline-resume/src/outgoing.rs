@@ -5,7 +5,7 @@ use bytes::Bytes;
 use weirline_log::PayloadKind;
 
 /// At most 32 bytes, held inline: what stands before a payload that many connections share.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix {
     len: u8,
     bytes: [u8; Prefix::LEN_MAX],
@@ -25,6 +25,21 @@ impl Prefix {
     #[must_use]
     pub fn number(number: u64) -> Self {
         Self::join(b"", number, b":")
+    }
+
+    /// A number alone.
+    pub(crate) fn decimal(number: u64) -> Self {
+        Self::join(b"", number, b"")
+    }
+
+    /// Adds bytes at the end.
+    ///
+    /// # Panics
+    /// When there is no room for them: whoever writes prefixes knows how long they are.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        let from = usize::from(self.len);
+        self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
+        self.len += u8::try_from(bytes.len()).unwrap_or_default();
     }
 
     /// `ACK:number`, a whole message.
@@ -69,7 +84,7 @@ impl fmt::Debug for Prefix {
 }
 
 /// One message for the transport: `prefix` and `payload` are one WebSocket message of `kind`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Outgoing {
     /// Text or binary.
     pub kind: PayloadKind,

@@ -9,7 +9,7 @@ use weirline_log::SessionId;
 ///
 /// Between [`Secret::CHARS_MIN`] and [`Secret::CHARS_MAX`] characters of the base64url alphabet, so at least 128 bits. The log
 /// never sees it, only its SHA-256 ([`Secret::session_id`]); `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Box<str>);
 
 impl Secret {

@@ -267,6 +267,7 @@ mod tests {
             Command::Attach {
                 session: SESSION,
                 attach: Attach::new(number).unwrap(),
+                proof: None,
                 now: self.now,
             }
         }
@@ -291,6 +292,7 @@ mod tests {
             session: SESSION,
             attach: Attach::new(attach).unwrap(),
             seq: Seq::new(seq).unwrap(),
+            item: None,
         });
         let stream = StreamId::new("s").unwrap();
         Command::Append {

@@ -10,12 +10,15 @@ mod connection;
 mod duplex;
 mod extension_header;
 mod frame_header;
+mod multiplexed_forms;
 mod peer;
 mod plain_head;
 mod request_head;
 mod response_head;
 mod resume_client;
 mod resume_server;
+mod session_client;
+mod session_server;
 mod source;
 mod text_form;
 mod utf8;
@@ -68,12 +71,24 @@ pub const ALL: &[Target] = &[
         run: text_form::run,
     },
     Target {
+        name: "multiplexed_forms",
+        run: multiplexed_forms::run,
+    },
+    Target {
         name: "resume_server",
         run: resume_server::run,
     },
     Target {
         name: "resume_client",
         run: resume_client::run,
+    },
+    Target {
+        name: "session_client",
+        run: session_client::run,
+    },
+    Target {
+        name: "session_server",
+        run: session_server::run,
     },
 ];
 

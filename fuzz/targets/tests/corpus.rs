@@ -46,10 +46,13 @@ replays! {
     duplex
     extension_header
     frame_header
+    multiplexed_forms
     request_head
     response_head
     resume_client
     resume_server
+    session_client
+    session_server
     text_form
     utf8
 }

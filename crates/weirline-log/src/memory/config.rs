@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::SessionLimits;
+
 /// What an entry is charged beside its payload, in bytes: its record in a table that may be half empty, and the head of its
 /// payload's allocation.
 pub const ENTRY_OVERHEAD_BYTES: usize = 112;
@@ -29,7 +31,7 @@ pub struct MemoryConfig {
     /// How long an expired session that published is remembered. Default 7 days. A client that comes back later may
     /// not be told what became of its last messages.
     pub tombstone_ttl: Duration,
-    /// In how many streams one session may have a recorded ack. Default 64.
+    /// In how many streams one session may have a recorded ack. Default 256.
     pub acks_per_session_max: usize,
 }
 
@@ -44,7 +46,18 @@ impl Default for MemoryConfig {
             sessions_max: 100_000,
             publishers_max: 1_000_000,
             tombstone_ttl: Duration::from_secs(7 * 86_400),
-            acks_per_session_max: 64,
+            acks_per_session_max: 256,
+        }
+    }
+}
+
+impl MemoryConfig {
+    pub(super) fn session_limits(&self) -> SessionLimits {
+        SessionLimits {
+            sessions_max: self.sessions_max,
+            publishers_max: self.publishers_max,
+            tombstone_ttl: self.tombstone_ttl,
+            acks_per_session_max: self.acks_per_session_max,
         }
     }
 }

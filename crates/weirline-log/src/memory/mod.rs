@@ -2,7 +2,6 @@
 
 mod config;
 mod reader;
-mod sessions;
 mod stream;
 mod writer;
 

@@ -2,23 +2,29 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::sessions::{Admission, Sessions};
 use super::stream::StreamState;
 use super::{MemoryConfig, Streams, lock_read, lock_write};
 use crate::{
-    AckRefusal, AppendRefusal, Author, Bounds, Command, Epoch, LogError, LogWriter, Offset, OpenRefusal,
-    Outcome, PayloadKind, Position, Seq, StreamId,
+    AppendRefusal, Attach, Bounds, Command, EpochIds, LogClock, LogError, LogWriter, Offset, Outcome,
+    PayloadKind, SessionId, SessionTable, StreamId, StreamTable, Upkeep,
 };
 
 /// The writer of a [`MemoryLog`](crate::MemoryLog): sessions, retention, and the ids of epochs.
 #[derive(Debug)]
 pub struct MemoryWriter {
+    sessions: SessionTable,
+    table: Table,
+}
+
+/// The streams and their retention.
+#[derive(Debug)]
+struct Table {
     config: MemoryConfig,
     streams: Streams,
-    sessions: Sessions,
     epochs: EpochIds,
     /// The age of the next entry.
     next_age: u64,
@@ -31,118 +37,91 @@ pub struct MemoryWriter {
 impl MemoryWriter {
     pub(super) fn new(config: MemoryConfig, seed: u64, streams: Streams) -> Self {
         Self {
-            config,
-            streams,
-            sessions: Sessions::default(),
-            epochs: EpochIds(seed),
-            next_age: 0,
-            oldest: BTreeSet::new(),
-            bytes: 0,
+            sessions: SessionTable::new(config.session_limits(), LogClock::default()),
+            table: Table {
+                config,
+                streams,
+                epochs: EpochIds::new(seed),
+                next_age: 0,
+                oldest: BTreeSet::new(),
+                bytes: 0,
+            },
         }
     }
 
     /// Begins another epoch of a stream with its entries up to `keep`, as an engine does that comes up after an unclean
     /// stop; says what the stream holds then, or `None` if it does not exist. Sessions keep their counts.
     pub fn begin_epoch(&mut self, stream: &StreamId, keep: Offset) -> Option<Bounds> {
-        let shared = self.streams.find(stream)?;
-        let mut state = lock_write(&shared);
-        let before = state.oldest_age();
-        self.bytes -= state.begin_epoch(self.epochs.next(), keep);
-        self.note_oldest(stream, before, state.oldest_age());
-        Some(state.bounds())
+        self.table.begin_epoch(stream, keep)
+    }
+
+    /// The sessions and tombstones.
+    #[must_use]
+    pub const fn sessions(&self) -> &SessionTable {
+        &self.sessions
     }
 
     /// What all entries cost together, in bytes: each its payload and [`ENTRY_OVERHEAD_BYTES`](crate::ENTRY_OVERHEAD_BYTES).
     #[must_use]
     pub const fn bytes(&self) -> usize {
-        self.bytes
+        self.table.bytes
+    }
+}
+
+impl LogWriter for MemoryWriter {
+    fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
+        let Self { sessions, table } = self;
+        outcomes.extend(batch.iter().map(|command| sessions.apply(table, command)));
+        Ok(())
     }
 
-    fn apply(&mut self, command: &Command) -> Outcome {
-        match command {
-            Command::Open { stream } => match self.find_or_create(stream) {
-                Some(state) => Outcome::Opened(lock_read(&state).bounds()),
-                None => Outcome::OpenRefused(OpenRefusal::StreamsFull),
-            },
-            &Command::Attach { session, attach, now } => self
-                .sessions
-                .attach(&self.config, session, attach, now)
-                .unwrap_or_else(Outcome::AttachRefused),
-            Command::Append {
-                stream,
-                author,
-                kind,
-                payload,
-            } => self
-                .append(stream, *author, *kind, payload)
-                .unwrap_or_else(Outcome::AppendRefused),
-            Command::Ack {
-                session,
-                attach,
-                stream,
-                epoch,
-                offset,
-            } => {
-                let position = Position {
-                    epoch: *epoch,
-                    offset: *offset,
-                };
-                match self.ack((*session, *attach), stream, position) {
-                    Ok(position) => Outcome::Acked { position },
-                    Err(refusal) => Outcome::AckRefused(refusal),
-                }
-            }
-            &Command::Detach { session, attach, now } => self.sessions.detach(session, attach, now),
-            &Command::Expire { session, attach, now } => {
-                self.sessions.expire(&self.config, session, attach, now)
-            }
-            &Command::End { session, attach, now } => self.sessions.end(&self.config, session, attach, now),
-        }
+    fn detached(&self) -> Vec<(SessionId, Attach)> {
+        self.sessions.detached().collect()
+    }
+
+    fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
+        self.sessions.advance(now);
+        Ok(Upkeep::Done)
+    }
+}
+
+impl StreamTable for Table {
+    fn bounds(&self, stream: &StreamId) -> Option<Bounds> {
+        self.streams.find(stream).map(|state| lock_read(&state).bounds())
+    }
+
+    fn open(&mut self, stream: &StreamId) -> Option<Bounds> {
+        let shared = self.find_or_create(stream)?;
+        Some(lock_read(&shared).bounds())
+    }
+
+    fn entry_bytes_max(&self) -> usize {
+        self.config.entry_bytes_max
     }
 
     fn append(
         &mut self,
         stream: &StreamId,
-        author: Option<Author>,
         kind: PayloadKind,
         payload: &Bytes,
-    ) -> Result<Outcome, AppendRefusal> {
-        let count = match author
-            .map(|author| self.sessions.admit(&self.config, author))
-            .transpose()?
-        {
-            None => Seq::ZERO,
-            Some(Admission::Next(count)) => count,
-            Some(Admission::Duplicate(count)) => return Ok(Outcome::Duplicate { count }),
-        };
-        let limit = self.config.entry_bytes_max;
-        if payload.len() > limit {
-            return Err(AppendRefusal::TooLarge { limit });
-        }
+    ) -> Result<Offset, AppendRefusal> {
         let shared = self.find_or_create(stream).ok_or(AppendRefusal::StreamsFull)?;
         let offset = self
             .store(stream, &shared, kind, payload.clone())
             .ok_or(AppendRefusal::Exhausted)?;
-        if let Some(author) = author {
-            self.sessions.count(author);
-        }
         self.trim_whole_log(stream);
-        let previous = offset.previous().unwrap_or(Offset::ZERO);
-        Ok(Outcome::Appended {
-            offset,
-            previous,
-            count,
-        })
+        Ok(offset)
     }
+}
 
-    fn ack(
-        &mut self,
-        from: (crate::SessionId, crate::Attach),
-        stream: &StreamId,
-        position: Position,
-    ) -> Result<Position, AckRefusal> {
-        let bounds = self.streams.find(stream).map(|state| lock_read(&state).bounds());
-        self.sessions.ack(&self.config, from, stream, position, bounds)
+impl Table {
+    fn begin_epoch(&mut self, stream: &StreamId, keep: Offset) -> Option<Bounds> {
+        let shared = self.streams.find(stream)?;
+        let mut state = lock_write(&shared);
+        let before = state.oldest_age();
+        self.bytes -= state.begin_epoch(self.epochs.draw(), keep);
+        self.note_oldest(stream, before, state.oldest_age());
+        Some(state.bounds())
     }
 
     fn find_or_create(&mut self, stream: &StreamId) -> Option<Arc<RwLock<StreamState>>> {
@@ -154,7 +133,7 @@ impl MemoryWriter {
         }
         Some(
             self.streams
-                .insert(stream.clone(), StreamState::new(self.epochs.next())),
+                .insert(stream.clone(), StreamState::new(self.epochs.draw())),
         )
     }
 
@@ -208,26 +187,5 @@ impl MemoryWriter {
         if let Some(age) = after {
             self.oldest.insert((age, stream.clone()));
         }
-    }
-}
-
-impl LogWriter for MemoryWriter {
-    fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
-        outcomes.extend(batch.iter().map(|command| self.apply(command)));
-        Ok(())
-    }
-}
-
-/// `SplitMix64`: a bijection of a counter, so that one log never draws an id twice.
-#[derive(Debug)]
-struct EpochIds(u64);
-
-impl EpochIds {
-    fn next(&mut self) -> Epoch {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        Epoch::new(mixed ^ (mixed >> 31))
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use weirline_log::{Offset, Position};
 
 /// From where a client that has no position yet wants its stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Subscribe {
     /// Behind an offset whose epoch is not known; 0 asks for everything that is kept.
@@ -18,7 +18,7 @@ pub enum Subscribe {
 }
 
 /// Whether the client's state outlives its process.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreMode {
     /// It does not: nothing waits for a store.

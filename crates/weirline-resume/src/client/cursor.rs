@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use weirline_log::{Offset, Position};
+use weirline_log::{Epoch, Offset, Position};
 
 use super::HandledError;
 
@@ -10,8 +10,8 @@ use super::HandledError;
 const SEGMENTS_MAX: usize = 64;
 
 /// Positions change only as pairs (I9).
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cursor {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Cursor {
     /// The last position whose message, GAP or RESET the application has handled.
     handled: Option<Position>,
     /// The last position taken in.
@@ -24,7 +24,7 @@ pub(super) struct Cursor {
 
 impl Cursor {
     /// A process that begins has taken in exactly what it has handled.
-    pub(super) fn restore(handled: Option<Position>) -> Self {
+    pub(crate) fn restore(handled: Option<Position>) -> Self {
         Self {
             handled,
             taken: handled,
@@ -32,16 +32,16 @@ impl Cursor {
         }
     }
 
-    pub(super) fn taken(&self) -> Option<Position> {
+    pub(crate) fn taken(&self) -> Option<Position> {
         self.taken
     }
 
-    pub(super) fn handled_position(&self) -> Option<Position> {
+    pub(crate) fn handled_position(&self) -> Option<Position> {
         self.handled
     }
 
     /// RESUMED. The first one gives a position to a client that had none.
-    pub(super) fn resumed(&mut self, position: Position) {
+    pub(crate) fn resumed(&mut self, position: Position) {
         if self.taken.is_none() {
             *self = Self::restore(Some(position));
         } else {
@@ -53,7 +53,7 @@ impl Cursor {
     }
 
     /// RESET.
-    pub(super) fn reset(&mut self, position: Position) {
+    pub(crate) fn reset(&mut self, position: Position) {
         self.ack_due = false;
         let taken = self.taken.replace(position);
         match taken {
@@ -70,14 +70,14 @@ impl Cursor {
     }
 
     /// Data or a GAP that ends at `offset`.
-    pub(super) fn take(&mut self, offset: Offset) -> Option<Position> {
+    pub(crate) fn take(&mut self, offset: Offset) -> Option<Position> {
         let taken = self.taken.as_mut().filter(|taken| offset > taken.offset)?;
         taken.offset = offset;
         Some(*taken)
     }
 
     /// The application has handled everything up to `position`.
-    pub(super) fn handled(&mut self, position: Position) -> Result<(), HandledError> {
+    pub(crate) fn handled(&mut self, position: Position) -> Result<(), HandledError> {
         let taken = self.taken.ok_or(HandledError::NeverDelivered)?;
         let current = position.epoch == taken.epoch;
         let (end, passed) = if current {
@@ -101,8 +101,19 @@ impl Cursor {
         Ok(())
     }
 
+    /// The position to acknowledge, once.
+    pub(crate) fn take_ack_position(&mut self) -> Option<Position> {
+        std::mem::take(&mut self.ack_due).then_some(self.handled)?
+    }
+
+    /// Whether something of this epoch may be unhandled.
+    pub(crate) fn knows(&self, epoch: Epoch) -> bool {
+        let current = self.taken.is_some_and(|taken| taken.epoch == epoch);
+        current || self.left.iter().any(|left| left.epoch == epoch)
+    }
+
     /// The offset to acknowledge, once.
-    pub(super) fn take_ack(&mut self) -> Option<Offset> {
+    pub(crate) fn take_ack(&mut self) -> Option<Offset> {
         if !std::mem::take(&mut self.ack_due) {
             return None;
         }

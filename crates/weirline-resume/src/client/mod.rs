@@ -9,7 +9,7 @@
 //! ```
 
 mod config;
-mod cursor;
+pub(crate) mod cursor;
 mod event;
 mod incoming;
 mod outbox;
@@ -73,7 +73,7 @@ pub struct TextClient {
 
 /// Names one dial of one [`TextClient`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Dial(u64);
+pub struct Dial(pub(crate) u64);
 
 /// Why a client does not dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

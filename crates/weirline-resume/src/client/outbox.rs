@@ -14,7 +14,7 @@ use super::{PublishError, Revision, TextClientConfig};
 pub struct Ticket(pub u64);
 
 /// A message in the outbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutboxEntry {
     /// Its name.
     pub ticket: Ticket,
@@ -25,7 +25,7 @@ pub struct OutboxEntry {
 }
 
 /// Entries are numbered `acked + 1`, `acked + 2`, … by their place, so that an ACK leaves exactly the numbers above it (I5).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Outbox {
     pub(super) acked: Seq,
     entries: VecDeque<(OutboxEntry, Revision)>,

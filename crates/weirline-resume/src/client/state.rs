@@ -5,14 +5,14 @@ use super::outbox::{OutboxEntry, Ticket};
 use crate::Secret;
 
 /// Counts the changes of a [`ClientState`] that must be stored before anything that depends on them leaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Revision(pub(super) u64);
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub(crate) u64);
 
 /// What another process needs in order to go on where this one was.
 ///
 /// It has a secret and payloads in it: store it where only the application can read it. Two processes must not go on
 /// from copies of one state: one would be superseded, and its outbox could not be told from the other's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientState {
     /// Names the session; `None` before the first dial, and without a session.
     pub secret: Option<Secret>,
@@ -31,7 +31,7 @@ pub struct ClientState {
 }
 
 /// The session as the client knows it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Session {
     pub(super) secret: Option<Secret>,
     pub(super) attach: Attach,

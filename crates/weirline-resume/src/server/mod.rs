@@ -314,7 +314,12 @@ impl TextServer {
         match self.session {
             Some((session, attach)) => {
                 self.phase = Phase::Attaching(start);
-                let command = Command::Attach { session, attach, now };
+                let command = Command::Attach {
+                    session,
+                    attach,
+                    proof: None,
+                    now,
+                };
                 self.work
                     .get_or_insert_default()
                     .push(publishing::Pending::Attach, command);

@@ -145,9 +145,12 @@ impl TextServer {
         }
         self.publishing.refused = false;
         self.publishing.submitted = seq;
-        let author = self
-            .session
-            .map(|(session, attach)| Author { session, attach, seq });
+        let author = self.session.map(|(session, attach)| Author {
+            session,
+            attach,
+            seq,
+            item: None,
+        });
         let (stream, payload) = (self.stream.clone(), keep(payload));
         let pending = Pending::Append {
             seq,

@@ -36,7 +36,7 @@ pub enum TextError {
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum $name { $($(#[$vmeta])* $variant,)* }
 
@@ -98,7 +98,7 @@ words! {
 }
 
 /// The human-readable end of an `ERROR`: 1 to 123 bytes of printable UTF-8 that do not begin with a digit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ErrorText<'a>(&'a str);
 
 impl<'a> ErrorText<'a> {
@@ -123,7 +123,7 @@ impl<'a> ErrorText<'a> {
 }
 
 /// The reason of a `PAUSE`: 1 to 32 of `[a-z0-9-]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PauseReason<'a>(&'a str);
 
 impl<'a> PauseReason<'a> {
