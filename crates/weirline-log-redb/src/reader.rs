@@ -103,6 +103,16 @@ impl LogReader for RedbReader {
         Ok(self.shared.read().views.get(stream).map(|view| view.bounds))
     }
 
+    fn streams(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+        out: &mut Vec<(StreamId, Bounds)>,
+    ) -> Result<(), LogError> {
+        self.shared.read().list(after, limit, out);
+        Ok(())
+    }
+
     fn read(
         &self,
         stream: &StreamId,

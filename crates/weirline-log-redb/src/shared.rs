@@ -1,6 +1,7 @@
 //! What the writer shows the readers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -29,6 +30,8 @@ pub(crate) struct Published {
     /// How many snapshots there have been.
     pub(crate) generation: u64,
     pub(crate) views: HashMap<StreamId, View>,
+    /// The names of the views, in order.
+    names: BTreeSet<StreamId>,
     /// The runs of all views, in the order of their commits.
     order: VecDeque<(StreamId, u64, usize)>,
     bytes: usize,
@@ -71,11 +74,15 @@ impl Shared {
 impl Published {
     /// Brings a stream's view up to date, without its entries. With another history, all of them are in the snapshot.
     pub(crate) fn show(&mut self, number: u32, stream: &Stream) -> &mut View {
-        let view = self.views.entry(stream.name.clone()).or_insert_with(|| View {
-            number,
-            bounds: stream.bounds(),
-            chain: stream.chain.clone(),
-            runs: VecDeque::new(),
+        let names = &mut self.names;
+        let view = self.views.entry(stream.name.clone()).or_insert_with(|| {
+            names.insert(stream.name.clone());
+            View {
+                number,
+                bounds: stream.bounds(),
+                chain: stream.chain.clone(),
+                runs: VecDeque::new(),
+            }
         });
         view.bounds = stream.bounds();
         if view.chain != stream.chain {
@@ -91,6 +98,18 @@ impl Published {
         self.order.push_back((stream.name.clone(), run.seq, cost));
         self.bytes += cost;
         self.show(number, stream).runs.push_back(run);
+    }
+
+    /// Adds at most `limit` streams behind `after`, in order.
+    pub(crate) fn list(&self, after: Option<&StreamId>, limit: usize, out: &mut Vec<(StreamId, Bounds)>) {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let names = self.names.range::<StreamId, _>((start, Bound::Unbounded));
+        let bounds = |name| self.views.get(name).map(|view| view.bounds);
+        out.extend(
+            names
+                .take(limit)
+                .filter_map(|name| Some((name.clone(), bounds(name)?))),
+        );
     }
 
     /// Lets go of the oldest runs over the limit that the snapshot has, which holds the commits up to `applied`.

@@ -86,6 +86,17 @@ pub trait LogReader: Clone {
     /// [`LogError`] when the engine failed.
     fn bounds(&self, stream: &StreamId) -> Result<Option<Bounds>, LogError>;
 
+    /// Adds to `out` the streams whose names come behind `after`, in the order of their bytes, at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`LogError`] when the engine failed; then `out` is as it was.
+    fn streams(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+        out: &mut Vec<(StreamId, Bounds)>,
+    ) -> Result<(), LogError>;
+
     /// Adds to `out` the entries behind `after` in order, as far as the limits allow; `None` if the stream does not
     /// exist. An `after` beyond the head finds nothing.
     ///

@@ -9,7 +9,8 @@ pub use config::{ENTRY_OVERHEAD_BYTES, MemoryConfig};
 pub use reader::MemoryReader;
 pub use writer::MemoryWriter;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::{EventLog, StreamId};
@@ -47,21 +48,38 @@ impl EventLog for MemoryLog {
 
 /// The streams, shared by the writer and all readers. Only the writer adds any.
 #[derive(Debug, Clone, Default)]
-struct Streams(Arc<RwLock<HashMap<StreamId, Arc<RwLock<StreamState>>>>>);
+struct Streams(Arc<RwLock<Directory>>);
+
+#[derive(Debug, Default)]
+struct Directory {
+    states: HashMap<StreamId, Arc<RwLock<StreamState>>>,
+    /// The same names, in order.
+    names: BTreeSet<StreamId>,
+}
 
 impl Streams {
     fn find(&self, stream: &StreamId) -> Option<Arc<RwLock<StreamState>>> {
-        lock_read(&self.0).get(stream).cloned()
+        lock_read(&self.0).states.get(stream).cloned()
     }
 
     fn insert(&self, stream: StreamId, state: StreamState) -> Arc<RwLock<StreamState>> {
         let state = Arc::new(RwLock::new(state));
-        lock_write(&self.0).insert(stream, Arc::clone(&state));
+        let mut directory = lock_write(&self.0);
+        directory.names.insert(stream.clone());
+        directory.states.insert(stream, Arc::clone(&state));
         state
     }
 
     fn len(&self) -> usize {
-        lock_read(&self.0).len()
+        lock_read(&self.0).states.len()
+    }
+
+    /// At most `limit` names behind `after`, in order.
+    fn names(&self, after: Option<&StreamId>, limit: usize) -> Vec<StreamId> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let directory = lock_read(&self.0);
+        let range = directory.names.range::<StreamId, _>((start, Bound::Unbounded));
+        range.take(limit).cloned().collect()
     }
 }
 

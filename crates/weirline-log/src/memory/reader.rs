@@ -20,6 +20,20 @@ impl LogReader for MemoryReader {
         Ok(self.streams.find(stream).map(|state| lock_read(&state).bounds()))
     }
 
+    fn streams(
+        &self,
+        after: Option<&StreamId>,
+        limit: usize,
+        out: &mut Vec<(StreamId, Bounds)>,
+    ) -> Result<(), LogError> {
+        let names = self.streams.names(after, limit);
+        out.extend(names.into_iter().filter_map(|name| {
+            let bounds = lock_read(&*self.streams.find(&name)?).bounds();
+            Some((name, bounds))
+        }));
+        Ok(())
+    }
+
     fn read(
         &self,
         stream: &StreamId,

@@ -389,10 +389,34 @@ impl<S: Subject> World<S> {
         }
     }
 
+    /// All streams are listed, in order, whatever the size of a page.
+    fn check_names(&self) {
+        let mut expected: Vec<_> = self.model.streams.keys().map(|&n| stream_id(n)).collect();
+        expected.sort();
+        for limit in 1..=2 {
+            let mut pages = Vec::new();
+            loop {
+                let before = pages.len();
+                let after = pages.last().map(|(name, _): &(StreamId, _)| name.clone());
+                let reader = self.subject.reader();
+                reader.streams(after.as_ref(), limit, &mut pages).unwrap();
+                assert!(pages.len() - before <= limit);
+                if pages.len() == before {
+                    break;
+                }
+            }
+            let bounds = |name: &StreamId| self.subject.reader().bounds(name).unwrap().unwrap();
+            assert!(pages.iter().all(|(name, listed)| *listed == bounds(name)));
+            let names: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, expected);
+        }
+    }
+
     fn check(&self) {
         if let Some(bytes) = self.subject.bytes() {
             assert_eq!(bytes, self.model.bytes());
         }
+        self.check_names();
         for stream in 0..STREAMS.len() {
             let id = stream_id(stream);
             let bounds = self.subject.reader().bounds(&id).unwrap();
