@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use tracing::{debug, error, info};
-use weirline_log::{Command, LogError, LogWriter, Outcome, SessionId};
+use weirline_log::{Command, LogError, LogWriter, Outcome, SessionId, StreamId};
 
 use crate::clock;
-use crate::hub::{CommitterMail, ConnId, Hub, Reply, Submission, WorkerMail};
+use crate::hub::{CommitterMail, ConnId, Hub, Reply, Request, Submission, WorkerMail};
 use crate::sessions::Sessions;
 
 /// Takes the batches of all connections, commits them as one, and answers.
@@ -49,7 +49,11 @@ impl<W: LogWriter> Committer<W> {
                 None => Some(self.hub.committer().take().await),
                 Some(deadline) => clock::timeout_at(deadline, self.hub.committer().take()).await,
             };
-            let CommitterMail { submissions, closed } = mail.unwrap_or_default();
+            let CommitterMail {
+                submissions,
+                requests,
+                closed,
+            } = mail.unwrap_or_default();
             let now = clock::now();
             self.expire(now);
             for submission in submissions {
@@ -59,6 +63,7 @@ impl<W: LogWriter> Committer<W> {
                 }
             }
             self.commit();
+            self.commit_requests(requests);
             if closed {
                 return;
             }
@@ -134,11 +139,49 @@ impl<W: LogWriter> Committer<W> {
                     .put(|mail| mail.replies.push((from, Reply::Committed(reply))));
             }
         }
+        drop(outcomes);
+        self.tell_growth(&grown);
+    }
+
+    fn tell_growth(&self, grown: &BTreeSet<StreamId>) {
         if !grown.is_empty() {
             for worker in self.hub.workers() {
                 worker.put(|mail| mail.grown.extend(grown.iter().cloned()));
             }
         }
+    }
+
+    /// Commits what the API wants, as one batch. It holds no session beyond a request, so the table of sessions has nothing to follow.
+    fn commit_requests(&mut self, requests: Vec<Request>) {
+        if requests.is_empty() {
+            return;
+        }
+        let (parts, replies): (Vec<_>, Vec<_>) = (requests
+            .into_iter()
+            .map(|request| (request.commands, request.reply)))
+        .unzip();
+        let batch = parts.concat();
+        self.outcomes.clear();
+        if let Err(error) = self.writer.commit(&batch, &mut self.outcomes) {
+            error!(event = "log.commit_failed", %error, commands = batch.len(), "the log failed");
+            for reply in replies {
+                // Who asked may have gone.
+                let _ = reply.send(Reply::Failed);
+            }
+            return;
+        }
+        let mut grown = BTreeSet::new();
+        for (command, outcome) in batch.iter().zip(&self.outcomes) {
+            if let (Command::Append { stream, .. }, Outcome::Appended { .. }) = (command, outcome) {
+                grown.insert(stream.clone());
+            }
+        }
+        let mut outcomes = self.outcomes.drain(..);
+        for (part, reply) in parts.iter().zip(replies) {
+            let _ = reply.send(Reply::Committed(outcomes.by_ref().take(part.len()).collect()));
+        }
+        drop(outcomes);
+        self.tell_growth(&grown);
     }
 
     fn answer_failure(&mut self, error: &LogError) {

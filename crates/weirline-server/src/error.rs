@@ -23,6 +23,14 @@ pub enum ServeError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// The HTTP API knows nobody's identity, so only this machine may reach it.
+    #[error(
+        "the API listens on loopback only, and {address} is not: take 127.0.0.1, and a proxy that authenticates"
+    )]
+    NotLoopback {
+        /// The address.
+        address: SocketAddr,
+    },
     /// A worker's runtime or thread could not be started.
     #[error("cannot start a worker: {0}")]
     Start(#[source] io::Error),

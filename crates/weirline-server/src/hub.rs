@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::oneshot;
 use weirline_log::{Command, Outcome, StreamId};
 
 use crate::mailbox::{Mail, Mailbox};
@@ -55,6 +56,8 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct CommitterMail {
     pub(crate) submissions: Vec<Submission>,
+    /// At most one for each request of the API at work.
+    pub(crate) requests: Vec<Request>,
     /// All workers are done: what is here is the last.
     pub(crate) closed: bool,
 }
@@ -64,6 +67,13 @@ pub(crate) struct CommitterMail {
 pub(crate) struct Submission {
     pub(crate) from: ConnId,
     pub(crate) commands: Vec<Command>,
+}
+
+/// Commands of the API, committed as they stand. Attachments among them end within the same request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) commands: Vec<Command>,
+    pub(crate) reply: oneshot::Sender<Reply>,
 }
 
 /// For a worker.
@@ -88,7 +98,7 @@ pub(crate) enum Reply {
 
 impl Mail for CommitterMail {
     fn is_empty(&self) -> bool {
-        self.submissions.is_empty() && !self.closed
+        self.submissions.is_empty() && self.requests.is_empty() && !self.closed
     }
 }
 
@@ -110,6 +120,11 @@ impl Hub {
     /// Leaves a connection's commands for the committer.
     pub(crate) fn submit(&self, submission: Submission) {
         self.0.committer.put(|mail| mail.submissions.push(submission));
+    }
+
+    /// Leaves commands of the API for the committer.
+    pub(crate) fn request(&self, request: Request) {
+        self.0.committer.put(|mail| mail.requests.push(request));
     }
 
     /// Says that no submission will follow.

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod alarm;
+mod api;
 mod clock;
 mod committer;
 mod config;
@@ -17,6 +18,7 @@ mod sessions;
 mod stream;
 mod worker;
 
+pub use api::ApiConfig;
 pub use config::{Config, Validation};
 pub use error::ServeError;
 pub use serve::serve;

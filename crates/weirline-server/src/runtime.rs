@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
@@ -16,6 +17,7 @@ use weirline_log::{LogReader, LogWriter};
 use weirline_tokio::{Entropy, Observer, Timers};
 
 use crate::alarm::Alarm;
+use crate::api::{self, Api, ApiConfig};
 use crate::committer::Committer;
 use crate::hub::Hub;
 use crate::registry::Stage;
@@ -30,6 +32,7 @@ pub struct Bound {
     config: Config,
     sockets: Vec<std::net::TcpListener>,
     address: SocketAddr,
+    api: Option<(ApiConfig, std::net::TcpListener, SocketAddr)>,
 }
 
 /// Listens on `address`: one socket for each worker, among which the kernel spreads the connections (`SO_REUSEPORT`).
@@ -48,6 +51,7 @@ pub fn bind(config: Config, address: SocketAddr) -> Result<Bound, ServeError> {
             config,
             sockets: vec![probe],
             address,
+            api: None,
         });
     }
     drop(probe);
@@ -58,6 +62,7 @@ pub fn bind(config: Config, address: SocketAddr) -> Result<Bound, ServeError> {
         config,
         sockets,
         address,
+        api: None,
     })
 }
 
@@ -89,6 +94,30 @@ impl Bound {
         self.address
     }
 
+    /// Serves the HTTP API, too, on a loopback address. With port 0 the kernel chooses a port.
+    ///
+    /// # Errors
+    /// [`ServeError::NotLoopback`], since the API knows nobody's identity; [`ServeError::AddressInUse`] and [`ServeError::Listen`].
+    pub fn with_api(mut self, config: ApiConfig, address: SocketAddr) -> Result<Self, ServeError> {
+        if !address.ip().is_loopback() {
+            return Err(ServeError::NotLoopback { address });
+        }
+        let socket = listen(address, false)?;
+        let address = socket.local_addr();
+        let address = address.map_err(|source| ServeError::Listen {
+            address: self.address,
+            source,
+        })?;
+        self.api = Some((config, socket, address));
+        Ok(self)
+    }
+
+    /// Where the HTTP API is, if it is served.
+    #[must_use]
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.api.as_ref().map(|(_, _, address)| *address)
+    }
+
     /// Serves until `shutdown` resolves and the connections are closed, as [`serve`](crate::serve) does.
     ///
     /// Each worker is a thread with a runtime of its own. The calling thread runs `shutdown`, on a runtime that has I/O and
@@ -105,7 +134,7 @@ impl Bound {
     ) -> Result<(), ServeError>
     where
         W: LogWriter + Send + 'static,
-        R: LogReader + Unpin + Send + 'static,
+        R: LogReader + Unpin + Send + Sync + 'static,
         O: Observer + Clone + Unpin + Send + 'static,
     {
         let mut config = self.config;
@@ -124,6 +153,21 @@ impl Bound {
                 runtime.block_on(committer.run());
             },
         )?;
+        let (stop_api, api_stopped) = oneshot::channel();
+        let api = match self.api {
+            Some((config, socket, _)) => {
+                let api = Api::new(config, hub.clone(), reader.clone());
+                Some(start(
+                    "api".into(),
+                    &alarm,
+                    new_runtime(Drives::All)?,
+                    move |runtime| {
+                        runtime.block_on(serve_api(socket, api, api_stopped));
+                    },
+                )?)
+            }
+            None => None,
+        };
         let parts = Parts {
             config: Arc::new(config),
             hub: hub.clone(),
@@ -152,6 +196,10 @@ impl Bound {
         let mut result = Ok(());
         for thread in threads {
             result = result.and(join(thread, "a worker"));
+        }
+        drop(stop_api);
+        if let Some(api) = api {
+            result = result.and(join(api, "the HTTP API"));
         }
         hub.close();
         result = result.and(join(committer, "the committer"));
@@ -199,6 +247,41 @@ where
         }
     }
 }
+
+/// Ends when `stopped` does, and the requests at work are answered or [`API_DRAIN`] is over.
+async fn serve_api<R>(socket: std::net::TcpListener, api: Arc<Api<R>>, stopped: oneshot::Receiver<()>)
+where
+    R: LogReader + Send + Sync + 'static,
+{
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => {
+            error!(event = "api.failed", %error, "cannot use the API's socket");
+            return;
+        }
+    };
+    let (told, tells) = oneshot::channel::<()>();
+    let serving = api::serve(listener, api, async {
+        // Dropped, or told: the end either way.
+        let _ = stopped.await;
+        drop(told);
+    });
+    let too_late = async {
+        let _ = tells.await;
+        tokio::time::sleep(API_DRAIN).await;
+    };
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                error!(event = "api.failed", %error, "the API's socket failed");
+            }
+        }
+        () = too_late => {}
+    }
+}
+
+/// How long requests at work may take at the shutdown.
+const API_DRAIN: Duration = Duration::from_secs(5);
 
 fn start(
     name: String,
