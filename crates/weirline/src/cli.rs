@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{publish, tail};
+use crate::{publish, streams, tail};
 
 /// WebSocket streams that survive the network.
 ///
@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Tail(tail::Args),
     /// Publish lines, each exactly once, across any number of connections
     Publish(publish::Args),
+    /// List the streams of a server of this machine
+    Streams(streams::Args),
 }
 
 impl Cli {
@@ -45,6 +47,9 @@ pub(crate) struct DevArgs {
         env = "WEIRLINE_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
+    /// Where the HTTP API is; a loopback address [default: 127.0.0.1:7071 if that is free]
+    #[arg(long, value_name = "ADDR", env = "WEIRLINE_API")]
+    pub(crate) api: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -60,6 +65,9 @@ pub(crate) struct ServeArgs {
         env = "WEIRLINE_LISTEN"
     )]
     pub(crate) listen: SocketAddr,
+    /// Serve the HTTP API there; a loopback address. Port 0 takes a free port, which is printed [default: no API]
+    #[arg(long, value_name = "ADDR", env = "WEIRLINE_API")]
+    pub(crate) api: Option<SocketAddr>,
     /// The allowed origins.
     #[arg(
         long = "origin",

@@ -9,6 +9,7 @@ mod logging;
 mod publish;
 mod server;
 mod signals;
+mod streams;
 mod tail;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         cli::Command::Serve(args) => server::serve(args).map_err(Into::into),
         cli::Command::Tail(args) => tail::run(args).map_err(Into::<Error>::into),
         cli::Command::Publish(args) => publish::run(args).map_err(Into::into),
+        cli::Command::Streams(args) => streams::run(&args).map_err(Into::into),
     };
     result.unwrap_or_else(|error| {
         eprintln!("weirline: {error}");

@@ -1,14 +1,15 @@
 //! `weirline dev` and `weirline serve`.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::thread;
 
 use tracing::warn;
 use weirline_handshake::{OriginPolicy, OriginPolicyError};
 use weirline_log::{EventLog as _, MemoryConfig, MemoryLog};
-use weirline_server::{Config, ServeError, runtime};
+use weirline_server::runtime::Bound;
+use weirline_server::{ApiConfig, Config, ServeError, runtime};
 use weirline_tokio::Entropy;
 
 use crate::cli::{CommonArgs, DevArgs, ServeArgs};
@@ -29,6 +30,9 @@ pub(crate) enum Error {
         "{0} is in use: stop what listens there, or take another with --listen (port 0 takes a free one)"
     )]
     AddressInUse(SocketAddr),
+    /// Somebody listens where the API should be.
+    #[error("{0} is in use: stop what listens there, or take another with --api (port 0 takes a free one)")]
+    ApiInUse(SocketAddr),
     /// The server.
     #[error(transparent)]
     Serve(ServeError),
@@ -57,7 +61,11 @@ pub(crate) fn dev(args: DevArgs) -> Result<ExitCode, Error> {
         echo: true,
         ..Config::default()
     };
-    run(config, args.listen, &args.common, |address, out| {
+    let api = match args.api {
+        Some(address) => ApiAt::Asked(address),
+        None => ApiAt::IfFree(API),
+    };
+    run(config, (args.listen, api), &args.common, |address, out| {
         writeln!(out, "try: weirline tail ws://{address}/v1/streams/demo")?;
         writeln!(
             out,
@@ -79,12 +87,13 @@ pub(crate) fn serve(args: ServeArgs) -> Result<ExitCode, Error> {
         echo: args.echo,
         ..Config::default()
     };
-    run(config, args.listen, &args.common, |_, _| Ok(()))
+    let api = args.api.map_or(ApiAt::Nowhere, ApiAt::Asked);
+    run(config, (args.listen, api), &args.common, |_, _| Ok(()))
 }
 
 fn run(
     config: Config,
-    listen: SocketAddr,
+    (listen, api): (SocketAddr, ApiAt),
     common: &CommonArgs,
     hints: impl FnOnce(SocketAddr, &mut dyn io::Write) -> io::Result<()>,
 ) -> Result<ExitCode, Error> {
@@ -94,11 +103,19 @@ fn run(
     }
     descriptors::raise_limit(config.connections_max);
     let workers = common.workers.unwrap_or_else(processors);
-    let bound = runtime::bind(Config { workers, ..config }, listen)?;
+    let bound = bind_api(api, || {
+        Ok(runtime::bind(
+            Config {
+                workers,
+                ..config.clone()
+            },
+            listen,
+        )?)
+    })?;
     let heard = signals::listen()?;
     let entropy = Entropy::os();
     let log = MemoryLog::new(MemoryConfig::default(), u64::from_le_bytes(entropy.array()));
-    announce(bound.local_addr(), hints)?;
+    announce(&bound, hints)?;
     bound.run(log.split(), entropy, (), async {
         // An error means that nobody listens for signals any more; then there is nothing to wait for.
         let _ = heard.await;
@@ -106,13 +123,48 @@ fn run(
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the HTTP API is to be.
+#[derive(Debug, Clone, Copy)]
+enum ApiAt {
+    Nowhere,
+    Asked(SocketAddr),
+    IfFree(SocketAddr),
+}
+
+/// Where `dev` has its API, and where the command line looks for one.
+const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7071);
+
+fn bind_api(api: ApiAt, bind: impl Fn() -> Result<Bound, Error>) -> Result<Bound, Error> {
+    let with_api = |address| match bind()?.with_api(ApiConfig::default(), address) {
+        Err(ServeError::AddressInUse { address }) => Err(Error::ApiInUse(address)),
+        bound => Ok(bound?),
+    };
+    match api {
+        ApiAt::Nowhere => bind(),
+        ApiAt::Asked(address) => with_api(address),
+        ApiAt::IfFree(address) => match with_api(address) {
+            Err(Error::ApiInUse(address)) => {
+                warn!(event = "api.absent", %address, "the address is in use, so there is no HTTP API: --api takes another one");
+                bind()
+            }
+            bound => bound,
+        },
+    }
+}
+
 /// Says where the server is, for people and for scripts that asked for port 0.
 fn announce(
-    address: SocketAddr,
+    bound: &Bound,
     hints: impl FnOnce(SocketAddr, &mut dyn io::Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let said = writeln!(out, "listening on ws://{address}").and_then(|()| hints(address, &mut out));
+    let address = bound.local_addr();
+    let said = writeln!(out, "listening on ws://{address}")
+        .and_then(|()| match bound.api_addr() {
+            Some(api) => writeln!(out, "HTTP API on http://{api}"),
+            None => Ok(()),
+        })
+        .and_then(|()| hints(address, &mut out));
     match said.and_then(|()| out.flush()) {
         // Whoever started the server does not want to know.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
