@@ -100,6 +100,18 @@ const OVERSIZE: &[&str] = &["oversize"];
 const PINGS: &[&str] = &["ping-starvation"];
 const SLOW: &[&str] = &["slow-consumer"];
 const CLOSING: &[&str] = &["fin-race", "half-close"];
+const RESTARTS: &[&str] = &["smoke", "server-crash", "epoch-reset", "reconnect-storm"];
+const DURABLE: &[&str] = &["server-crash", "power-loss"];
+const STREAMS: &[&str] = &[
+    "smoke",
+    "partition",
+    "server-crash",
+    "power-loss",
+    "takeover",
+    "epoch-reset",
+    "retention-gap",
+    "reconnect-storm",
+];
 
 /// Every case that is counted.
 pub const CASES: &[Case] = &[
@@ -107,22 +119,31 @@ pub const CASES: &[Case] = &[
         "resumed",
         "I1",
         "a subscriber went on where it was after a cut",
-        &["smoke", "partition", "slow-consumer"],
+        &[
+            "smoke",
+            "partition",
+            "slow-consumer",
+            "server-crash",
+            "power-loss",
+            "takeover",
+            "retention-gap",
+            "reconnect-storm",
+        ],
     ),
     case(
         "gap",
         "I16",
         "a GAP was delivered",
-        &["smoke", "partition", "slow-consumer"],
+        &["smoke", "partition", "slow-consumer", "retention-gap"],
     ),
-    case("reset", "I1", "a RESET was delivered", SMOKE),
+    case("reset", "I1", "a RESET was delivered", &["smoke", "epoch-reset"]),
     case(
         "whole-log",
         "I2",
         "a consumer without GAP and RESET had all of a log",
         BOTH,
     ),
-    case("handled", "I3", "a message was handled", BOTH),
+    case("handled", "I3", "a message was handled", STREAMS),
     case("ack-recorded", "I4", "the log recorded an ack", BOTH),
     case(
         "numbered-on",
@@ -130,7 +151,7 @@ pub const CASES: &[Case] = &[
         "a publisher went on right above what the server had",
         BOTH,
     ),
-    case("duplicate", "I6", "a publish sent twice was recognised", BOTH),
+    case("duplicate", "I6", "a publish sent twice was recognised", STREAMS),
     case(
         "interleaved",
         "I7",
@@ -144,7 +165,12 @@ pub const CASES: &[Case] = &[
         "an attach that was not higher was refused",
         BOTH,
     ),
-    case("two-holders", "I12", "two processes held one session", BOTH),
+    case(
+        "two-holders",
+        "I12",
+        "two processes held one session",
+        &["smoke", "partition", "takeover"],
+    ),
     case(
         "lost-message",
         "I13",
@@ -162,7 +188,7 @@ pub const CASES: &[Case] = &[
         "acked-survives",
         "I8",
         "an acknowledged message was found in the log",
-        BOTH,
+        STREAMS,
     ),
     case("expired", "I6", "a session expired", BOTH),
     case(
@@ -189,7 +215,25 @@ pub const CASES: &[Case] = &[
     ),
     case("held", "mark", "a link was held and released", PARTITION),
     case("latency", "mark", "a link was slow for a while", PARTITION),
-    case("bounce", "mark", "the server was restarted", SMOKE),
+    case("bounce", "mark", "the server was restarted", RESTARTS),
+    case(
+        "power-loss",
+        "mark",
+        "the server's machine lost power",
+        &["power-loss"],
+    ),
+    case(
+        "log-found",
+        "I8",
+        "a restarted server found its log again",
+        DURABLE,
+    ),
+    case(
+        "cut-all",
+        "mark",
+        "every client was cut at once",
+        &["reconnect-storm"],
+    ),
     case(
         "client-crash",
         "I9",

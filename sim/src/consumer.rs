@@ -286,7 +286,7 @@ mod tests {
     /// A log of eight messages of which the first three are gone.
     fn world(net: &Rc<Net>) -> (Rc<Model>, Epoch) {
         let model = Model::new(Rc::clone(net));
-        model.server_starts();
+        model.server_starts(false);
         let config = MemoryConfig {
             stream_messages_max: KEPT,
             ..MemoryConfig::default()

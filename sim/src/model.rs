@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use weirline_log::{
     AckRefusal, AppendRefusal, Attach, AttachRefusal, Author, Command, Epoch, LogReader, Offset, Outcome,
-    SessionId,
+    ReadLimits, SessionId, StreamId,
 };
 
 use crate::net::Net;
@@ -28,7 +28,9 @@ pub struct Model {
 
 #[derive(Default)]
 struct State {
-    /// Which start of the server this is.
+    /// How often the server has started.
+    starts: u32,
+    /// How often its log has begun.
     life: u32,
     logs: BTreeMap<LogKey, Log>,
     current: BTreeMap<String, Epoch>,
@@ -107,16 +109,62 @@ impl Model {
         })
     }
 
-    /// The server starts, with an empty log.
-    pub fn server_starts(&self) -> u32 {
+    /// The server starts, with an empty log or with the one it had; says how often it has.
+    pub fn server_starts(&self, finds_its_log: bool) -> u32 {
         let mut state = self.state.borrow_mut();
-        state.life += 1;
-        state.current.clear();
-        state.sessions.clear();
-        state.life
+        state.starts += 1;
+        if state.life == 0 || !finds_its_log {
+            state.life += 1;
+            state.current.clear();
+            state.sessions.clear();
+        }
+        for session in state.sessions.values_mut() {
+            session.attached = false;
+        }
+        state.starts
     }
 
-    /// The start of the server that is the present one, from 1.
+    /// What a restarted server has found: every message that was ever committed, and no other (I8).
+    pub fn found(&self, reader: &impl LogReader) {
+        let state = self.state.borrow();
+        if state.starts > 1 {
+            self.net.case("log-found");
+        }
+        for (name, epoch) in &state.current {
+            let Some(log) = state.logs.get(&(name.clone(), *epoch)) else {
+                continue;
+            };
+            let Ok(stream) = StreamId::new(name) else { continue };
+            let limits = ReadLimits {
+                messages: usize::MAX,
+                bytes: usize::MAX,
+            };
+            let mut entries = Vec::new();
+            let bounds = reader.read(&stream, Offset::ZERO, limits, &mut entries);
+            let bounds = bounds.ok().flatten().map(|read| read.bounds);
+            if bounds.is_none_or(|bounds| bounds.epoch != *epoch || bounds.head != log.head()) {
+                let text = format!(
+                    "{name} was {epoch} with the head {}, and is {bounds:?}",
+                    log.head()
+                );
+                self.net.violate("I8", text);
+            }
+            for entry in &entries {
+                let committed = log.at(entry.offset);
+                if committed.is_none_or(|committed| committed.digest != digest(&entry.payload)) {
+                    let text = format!("{name} has another message at {} than before", entry.offset);
+                    self.net.violate("I8", text);
+                }
+            }
+            let kept = log.entries.iter().filter(|entry| entry.offset > log.trimmed);
+            if entries.len() < kept.count() {
+                let text = format!("{name} has only {} of its messages", entries.len());
+                self.net.violate("I8", text);
+            }
+        }
+    }
+
+    /// Which of the server's logs is the present one, from 1.
     #[must_use]
     pub fn life(&self) -> u32 {
         self.state.borrow().life

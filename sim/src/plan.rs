@@ -13,7 +13,10 @@ use crate::moment::{Act, Fuse, Moment, Rule};
 use crate::net::NetPlan;
 use crate::rng::Rng;
 
+mod classes;
 mod slow;
+
+use classes::draw_faults;
 
 /// A named family of plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -37,11 +40,23 @@ pub enum Scenario {
     PingStarvation,
     /// Subscribers that read slowly or not at all, beside others.
     SlowConsumer,
+    /// The server's process is killed; its log is on a disk.
+    ServerCrash,
+    /// The server's machine loses power, and its disk what was not synced.
+    PowerLoss,
+    /// Holders of one session take it from one another.
+    Takeover,
+    /// The server comes back with another history.
+    EpochReset,
+    /// Messages are gone before all have read them.
+    RetentionGap,
+    /// Many clients lose the server at once.
+    ReconnectStorm,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::Smoke,
         Self::Partition,
         Self::FinRace,
@@ -51,6 +66,12 @@ impl Scenario {
         Self::Oversize,
         Self::PingStarvation,
         Self::SlowConsumer,
+        Self::ServerCrash,
+        Self::PowerLoss,
+        Self::Takeover,
+        Self::EpochReset,
+        Self::RetentionGap,
+        Self::ReconnectStorm,
     ];
 
     /// Its name on the command line.
@@ -66,6 +87,12 @@ impl Scenario {
             Self::Oversize => "oversize",
             Self::PingStarvation => "ping-starvation",
             Self::SlowConsumer => "slow-consumer",
+            Self::ServerCrash => "server-crash",
+            Self::PowerLoss => "power-loss",
+            Self::Takeover => "takeover",
+            Self::EpochReset => "epoch-reset",
+            Self::RetentionGap => "retention-gap",
+            Self::ReconnectStorm => "reconnect-storm",
         }
     }
 
@@ -86,6 +113,21 @@ impl Scenario {
             Self::SlowConsumer => {
                 "subscribers of a whole server that read slowly or not at all, beside punctual ones"
             }
+            Self::ServerCrash => "kills of a server whose log is on a disk, with cuts, crashes and takeovers",
+            Self::PowerLoss => "the server's disk loses what was not synced, again and again",
+            Self::Takeover => "holders that take one session from one another, fresh, stale, and from copies",
+            Self::EpochReset => "restarts of a server whose log is in memory: each is another history",
+            Self::RetentionGap => "messages that are gone before slow and absent readers had them",
+            Self::ReconnectStorm => "a crowd of clients that all lose the server at once",
+        }
+    }
+
+    /// Whether the server's log is on a disk, which a restart finds again.
+    fn is_durable(self, rng: &mut Rng) -> bool {
+        match self {
+            Self::ServerCrash | Self::PowerLoss => true,
+            Self::RetentionGap | Self::ReconnectStorm => rng.percent(50),
+            _ => false,
         }
     }
 }
@@ -132,6 +174,23 @@ pub struct ServerPlan {
     pub ping_timeout_ms: u64,
     /// How long a detached session lives.
     pub session_ttl_ms: u64,
+    /// Where its log is.
+    pub log: LogPlan,
+}
+
+/// Where the server's log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LogPlan {
+    /// Each start of the server begins with an empty one.
+    Memory,
+    /// Each start finds it again.
+    Disk {
+        /// How much is committed between two checkpoints.
+        checkpoint_bytes: u64,
+        /// How much of the newest is read from memory.
+        tail_bytes: u64,
+    },
 }
 
 /// One client: an application over `weirline-client`.
@@ -274,10 +333,20 @@ pub enum FaultKind {
         /// How.
         cut: Cut,
     },
-    /// The server's process ends, and another starts; its log was in memory.
+    /// The server's process ends, and another starts. Of a log on a disk nothing is lost.
     Bounce {
         /// How long it is away.
         down_ms: u64,
+    },
+    /// The server's machine loses power, and its disk what was not synced; a process starts again.
+    PowerLoss {
+        /// How long it is away.
+        down_ms: u64,
+    },
+    /// Every client's connection is cut at once.
+    CutAll {
+        /// How.
+        cut: Cut,
     },
     /// The client's process ends without a word, and another starts from what was stored.
     Crash {
@@ -326,11 +395,16 @@ impl Plan {
             return Self::draw_half_close(rng, seed);
         }
         let heal_ms = rng.within(4_000..=14_000);
-        let clients = draw_clients(rng, heal_ms);
-        let rivals = rng.percent(40).then(|| draw_rivals(rng, heal_ms));
+        let clients = match scenario {
+            Scenario::ReconnectStorm => draw_crowd(rng, heal_ms),
+            _ => draw_clients(rng, heal_ms),
+        };
+        let rivalry = if scenario == Scenario::Takeover { 90 } else { 40 };
+        let rivals = rng.percent(rivalry).then(|| draw_rivals(rng, heal_ms));
         let hosts = clients.len() + usize::from(rivals.is_some());
         let fuses = draw_fuses(rng, scenario, hosts);
-        let faults = draw_faults(rng, scenario, hosts, heal_ms);
+        let durable = scenario.is_durable(rng);
+        let faults = draw_faults(rng, scenario, hosts, heal_ms, durable);
         let mut net = draw_net(rng, fuses);
         // A window of half a kilobyte makes a link too slow for large messages: pings would time out behind them for ever.
         let largest = clients
@@ -346,6 +420,15 @@ impl Plan {
             }
         }
         let mut server = draw_server(rng, &clients);
+        if scenario == Scenario::RetentionGap {
+            server.retention_messages = rng.magnitude(2..=12);
+        }
+        if durable {
+            server.log = LogPlan::Disk {
+                checkpoint_bytes: rng.magnitude(2_000..=500_000),
+                tail_bytes: rng.magnitude(1..=200_000),
+            };
+        }
         if faults
             .iter()
             .any(|fault| matches!(fault.kind, FaultKind::Second { .. }))
@@ -450,7 +533,18 @@ fn draw_server(rng: &mut Rng, clients: &[ClientPlan]) -> ServerPlan {
         } else {
             300_000
         },
+        log: LogPlan::Memory,
     }
+}
+
+/// Many readers, and a few who publish.
+fn draw_crowd(rng: &mut Rng, heal_ms: u64) -> Vec<ClientPlan> {
+    (0..rng.within(8..=14))
+        .map(|number| {
+            let start = *rng.pick(&[Start::Oldest, Start::Head]);
+            draw_client(rng, "weir", start, number < 2, heal_ms)
+        })
+        .collect()
 }
 
 fn draw_clients(rng: &mut Rng, heal_ms: u64) -> Vec<ClientPlan> {
@@ -611,62 +705,6 @@ fn draw_fuses(rng: &mut Rng, scenario: Scenario, clients: usize) -> Vec<Fuse> {
     fuses
 }
 
-fn draw_faults(rng: &mut Rng, scenario: Scenario, clients: usize, heal_ms: u64) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut class = |rng: &mut Rng, percent: u64, most: u64, make: &dyn Fn(&mut Rng, usize) -> FaultKind| {
-        if !rng.percent(percent) {
-            return;
-        }
-        for _ in 0..rng.within(1..=most) {
-            let client = rng.index(clients);
-            let kind = make(rng, client);
-            faults.push(Fault {
-                at_ms: rng.within(100..=heal_ms - 1),
-                kind,
-            });
-        }
-    };
-    let partition = scenario == Scenario::Partition;
-    let share = |smoke: u64, links: u64| if partition { links } else { smoke };
-    class(rng, share(50, 30), 6, &|rng, client| FaultKind::Cut {
-        client,
-        cut: draw_cut(rng, partition),
-    });
-    class(rng, share(40, 25), 3, &|rng, client| FaultKind::Crash {
-        client,
-        down_ms: rng.magnitude(1..=2_000),
-    });
-    class(rng, share(30, 25), 1, &|_, client| FaultKind::Second { client });
-    if partition {
-        class(rng, 60, 6, &|rng, client| FaultKind::Hold {
-            client,
-            for_ms: rng.magnitude(10..=4_000),
-        });
-        class(rng, 60, 5, &|rng, client| FaultKind::Sever {
-            client,
-            for_ms: rng.magnitude(10..=5_000),
-        });
-        class(rng, 50, 4, &|rng, client| FaultKind::Latency {
-            client,
-            for_ms: rng.magnitude(50..=4_000),
-            ms: rng.magnitude(10..=1_500),
-        });
-    } else {
-        class(rng, 35, 3, &|rng, _| FaultKind::Bounce {
-            down_ms: rng.magnitude(1..=3_000),
-        });
-    }
-    // Two processes that go on from copies of one state must not both lose their session and number anew.
-    if faults
-        .iter()
-        .any(|fault| matches!(fault.kind, FaultKind::Bounce { .. }))
-    {
-        faults.retain(|fault| !matches!(fault.kind, FaultKind::Second { .. }));
-    }
-    faults.sort_by_key(|fault| fault.at_ms);
-    faults
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -674,7 +712,7 @@ mod tests {
     #[test]
     fn faults_fall_before_they_are_healed() {
         for seed in 0..300 {
-            for scenario in [Scenario::Smoke, Scenario::Partition] {
+            for scenario in Scenario::ALL {
                 let plan = Plan::draw(scenario, seed);
                 assert!(plan.faults.iter().all(|fault| fault.at_ms < plan.heal_ms));
             }

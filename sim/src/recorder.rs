@@ -1,8 +1,9 @@
 //! The real log's writer, watched: every commit is told to the model and to the trace.
 
 use std::rc::Rc;
+use std::time::Instant;
 
-use weirline_log::{Command, LogError, LogReader, LogWriter, Outcome};
+use weirline_log::{Attach, Command, LogError, LogReader, LogWriter, Outcome, SessionId, Upkeep};
 
 use crate::model::Model;
 use crate::net::Net;
@@ -44,6 +45,14 @@ impl<W: LogWriter, R: LogReader> LogWriter for Recorder<W, R> {
             self.model.committed(command, outcome, &self.reader);
         }
         Ok(())
+    }
+
+    fn detached(&self) -> Vec<(SessionId, Attach)> {
+        self.inner.detached()
+    }
+
+    fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
+        self.inner.maintain(now)
     }
 }
 

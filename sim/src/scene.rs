@@ -20,9 +20,15 @@ impl Scene {
     #[must_use]
     pub fn draw(scenario: Scenario, seed: u64) -> Self {
         match scenario {
-            Scenario::Smoke | Scenario::Partition | Scenario::SlowConsumer => {
-                Self::Streams(Box::new(Plan::draw(scenario, seed)))
-            }
+            Scenario::Smoke
+            | Scenario::Partition
+            | Scenario::SlowConsumer
+            | Scenario::ServerCrash
+            | Scenario::PowerLoss
+            | Scenario::Takeover
+            | Scenario::EpochReset
+            | Scenario::RetentionGap
+            | Scenario::ReconnectStorm => Self::Streams(Box::new(Plan::draw(scenario, seed))),
             // Half-closing peers meet drivers alone, and the whole server.
             Scenario::HalfClose if seed.is_multiple_of(4) => {
                 Self::Streams(Box::new(Plan::draw(scenario, seed)))

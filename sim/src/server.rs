@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use weirline_handshake::OriginPolicy;
-use weirline_log::{EventLog as _, MemoryConfig, MemoryLog};
+use weirline_log::{EventLog as _, LogReader, LogWriter, MemoryConfig, MemoryLog};
+use weirline_log_redb::simulation::SimDisk;
+use weirline_log_redb::{RedbConfig, RedbLog};
 use weirline_server::Config;
 use weirline_tokio::Entropy;
 
+use crate::plan::LogPlan;
 use crate::recorder::Recorder;
 use crate::rng::Rng;
 use crate::socket::SimListener;
@@ -21,6 +24,7 @@ pub struct Server {
     world: Rc<World>,
     state: Cell<State>,
     stopping: Notify,
+    disk: SimDisk,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +38,9 @@ impl Server {
     /// Not started yet.
     #[must_use]
     pub fn new(world: Rc<World>) -> Rc<Self> {
+        let disk = SimDisk::new(Rng::derive(world.plan.seed, "disk", 0).next_u64());
         Rc::new(Self {
+            disk,
             world,
             state: Cell::new(State::Crashed),
             stopping: Notify::new(),
@@ -53,8 +59,14 @@ impl Server {
         self.state.get() == State::Stopped
     }
 
-    /// Its process is gone.
-    pub fn crashed(&self) {
+    /// Its process is gone, perhaps with the power of its machine. To be said before the process is taken away: nothing that it does
+    /// while it goes reaches the disk.
+    pub fn crashed(&self, with_power: bool) {
+        if with_power {
+            self.disk.restart();
+        } else {
+            self.disk.kill();
+        }
         self.state.set(State::Crashed);
     }
 
@@ -70,11 +82,40 @@ impl Server {
     /// When the server fails.
     pub async fn life(self: Rc<Self>) -> turmoil::Result {
         let world = Rc::clone(&self.world);
-        let life = world.model.server_starts();
+        let LogPlan::Disk {
+            checkpoint_bytes,
+            tail_bytes,
+        } = world.plan.server.log
+        else {
+            let start = world.model.server_starts(false);
+            let log = MemoryLog::new(self.log_config(), self.epochs(start));
+            return self.serve(start, log.split()).await;
+        };
+        let start = world.model.server_starts(true);
+        let config = RedbConfig {
+            stream_messages_max: world.plan.server.retention_messages,
+            checkpoint_bytes,
+            tail_bytes_max: usize::try_from(tail_bytes).unwrap_or(usize::MAX),
+            cache_bytes: 1 << 20,
+            ..RedbConfig::default()
+        };
+        let log = RedbLog::open_storage(self.disk.storage(), config, self.epochs(start))?;
+        let (writer, reader) = log.split();
+        world.model.found(&reader);
+        self.serve(start, (writer, reader)).await
+    }
+
+    fn epochs(&self, start: u32) -> u64 {
+        Rng::derive(self.world.plan.seed, "epochs", u64::from(start)).next_u64()
+    }
+
+    async fn serve<W, R>(&self, start: u32, (writer, reader): (W, R)) -> turmoil::Result
+    where
+        W: LogWriter + 'static,
+        R: LogReader + Unpin + 'static,
+    {
+        let world = &self.world;
         self.state.set(State::Running);
-        let seed = world.plan.seed;
-        let epochs = Rng::derive(seed, "epochs", u64::from(life)).next_u64();
-        let (writer, reader) = MemoryLog::new(self.log_config(), epochs).split();
         let writer = Recorder::new(
             writer,
             reader.clone(),
@@ -82,7 +123,7 @@ impl Server {
             Rc::clone(&world.net),
         );
         let listener = SimListener::bind(Rc::clone(&world.net), SERVER, PORT).await?;
-        let entropy = entropy(Rng::derive(seed, "server entropy", u64::from(life)));
+        let entropy = entropy(Rng::derive(world.plan.seed, "server entropy", u64::from(start)));
         let stopping = async { self.stopping.notified().await };
         weirline_server::serve(self.config(), listener, (writer, reader), entropy, (), stopping).await?;
         self.state.set(State::Stopped);

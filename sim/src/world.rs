@@ -276,13 +276,12 @@ impl Run {
                 self.later(for_ms, Deed::Calm(client));
             }
             FaultKind::Cut { client, cut } => net.cut_client(client, cut),
-            FaultKind::Bounce { down_ms } => {
-                if self.server.running() {
-                    net.case("bounce");
-                    net.disturb(None);
-                    self.sim.crash(SERVER);
-                    self.server.crashed();
-                    self.later(down_ms, Deed::Boot);
+            FaultKind::Bounce { down_ms } => self.crash_server(down_ms, false),
+            FaultKind::PowerLoss { down_ms } => self.crash_server(down_ms, true),
+            FaultKind::CutAll { cut } => {
+                net.case("cut-all");
+                for client in 0..self.world.plan.clients.len() {
+                    net.cut_client(client, cut);
                 }
             }
             FaultKind::Crash { client, down_ms } => {
@@ -296,6 +295,17 @@ impl Run {
                     self.apps.second(client);
                 }
             }
+        }
+    }
+
+    fn crash_server(&mut self, down_ms: u64, with_power: bool) {
+        let net = &self.world.net;
+        if self.server.running() {
+            net.case(if with_power { "power-loss" } else { "bounce" });
+            net.disturb(None);
+            self.server.crashed(with_power);
+            self.sim.crash(SERVER);
+            self.later(down_ms, Deed::Boot);
         }
     }
 

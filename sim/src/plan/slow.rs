@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClientPlan, Plan, Publish, Scenario, ServerPlan, Start, draw_net};
+use super::{ClientPlan, LogPlan, Plan, Publish, Scenario, ServerPlan, Start, draw_net};
 use crate::conn::Side;
 use crate::moment::{Act, Fuse, Moment, Rule};
 use crate::rng::Rng;
@@ -48,6 +48,7 @@ pub(super) fn draw(seed: u64) -> Plan {
             ping_interval_ms: rng.within(500..=3_000),
             ping_timeout_ms: rng.within(500..=2_000),
             session_ttl_ms: 300_000,
+            log: LogPlan::Memory,
         },
         clients,
         rivals: None,
