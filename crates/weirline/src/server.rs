@@ -7,8 +7,7 @@ use std::thread;
 
 use tracing::warn;
 use weirline_handshake::{OriginPolicy, OriginPolicyError};
-use weirline_log::{EventLog as _, MemoryConfig, MemoryLog};
-use weirline_server::{Config, ServeError, runtime};
+use weirline_server::{Config, Durability, OpenError, ServeError, runtime};
 use weirline_tokio::Entropy;
 
 use crate::cli::{CommonArgs, DevArgs, ServeArgs};
@@ -29,6 +28,9 @@ pub(crate) enum Error {
         "{0} is in use: stop what listens there, or take another with --listen (port 0 takes a free one)"
     )]
     AddressInUse(SocketAddr),
+    /// The log cannot be opened.
+    #[error("--data-dir: {}", with_sources(.0))]
+    Log(OpenError),
     /// The server.
     #[error(transparent)]
     Serve(ServeError),
@@ -41,9 +43,21 @@ impl From<ServeError> for Error {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::AddressInUse { address } => Self::AddressInUse(address),
+            ServeError::Log(error) => Self::Log(error),
             other => Self::Serve(other),
         }
     }
+}
+
+/// What to do, and then what the operating system says.
+fn with_sources(error: &OpenError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// `weirline dev`: runs until a signal.
@@ -55,6 +69,7 @@ pub(crate) fn dev(args: DevArgs) -> Result<ExitCode, Error> {
     let config = Config {
         origins,
         echo: true,
+        log: args.common.log.settings(Durability::Memory),
         ..Config::default()
     };
     run(config, args.listen, &args.common, |address, out| {
@@ -77,6 +92,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<ExitCode, Error> {
     let config = Config {
         origins: origins.build()?,
         echo: args.echo,
+        log: args.common.log.settings(Durability::Durable),
         ..Config::default()
     };
     run(config, args.listen, &args.common, |_, _| Ok(()))
@@ -97,9 +113,9 @@ fn run(
     let bound = runtime::bind(Config { workers, ..config }, listen)?;
     let heard = signals::listen()?;
     let entropy = Entropy::os();
-    let log = MemoryLog::new(MemoryConfig::default(), u64::from_le_bytes(entropy.array()));
-    announce(bound.local_addr(), hints)?;
-    bound.run(log.split(), entropy, (), async {
+    let ready = bound.open_log(entropy)?;
+    announce(ready.local_addr(), hints)?;
+    ready.run((), async {
         // An error means that nobody listens for signals any more; then there is nothing to wait for.
         let _ = heard.await;
     })?;
