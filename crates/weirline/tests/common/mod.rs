@@ -63,7 +63,16 @@ impl Server {
     }
 
     /// The same, where `command` ends by running the binary with the arguments that follow.
-    pub(crate) fn start_by(mut command: Command, args: &[&str]) -> Self {
+    pub(crate) fn start_by(command: Command, args: &[&str]) -> Self {
+        Self::listen_by(command, "127.0.0.1:0", args)
+    }
+
+    /// The same at an address that a server had before.
+    pub(crate) fn start_at(address: &str, args: &[&str]) -> Self {
+        Self::listen_by(Command::new(env!("CARGO_BIN_EXE_weirline")), address, args)
+    }
+
+    fn listen_by(mut command: Command, address: &str, args: &[&str]) -> Self {
         let names_log = args.contains(&"--data-dir") || args.contains(&"--durability");
         let data = (args[0] == "serve" && !names_log).then(DataDir::new);
         if let Some(data) = &data {
@@ -71,7 +80,7 @@ impl Server {
         }
         let mut child = command
             .args(args)
-            .args(["--listen", "127.0.0.1:0", "--workers", "2"])
+            .args(["--listen", address, "--workers", "2"])
             .env("RUST_LOG", "debug")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -113,6 +122,12 @@ impl Server {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// Ends it as a crash does: nothing runs in it any more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for the end; returns the status and the log.
