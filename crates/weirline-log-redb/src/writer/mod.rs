@@ -296,7 +296,7 @@ fn explain(error: io::Error) -> LogError {
 
 const PAYLOAD_KEPT: usize = 1 << 20;
 /// This part of a file of the journal is not for messages while checkpoints fail.
-const RESERVED: u64 = 32;
+const RESERVED: u64 = 8;
 /// How exact the log's own time is, and how soon it notices that there is room again.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// What one commit may write. The owner of the writer keeps its batches far below that.
