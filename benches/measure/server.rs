@@ -18,7 +18,17 @@ pub(crate) struct Server {
     last: Option<JoinHandle<Option<String>>>,
 }
 
-const ARGUMENTS: [&str; 6] = ["serve", "--echo", "--listen", "127.0.0.1:0", "--workers", "1"];
+const ARGUMENTS: [&str; 8] = [
+    "serve",
+    "--echo",
+    "--listen",
+    "127.0.0.1:0",
+    "--workers",
+    "1",
+    // What is measured is connections, not a disk.
+    "--durability",
+    "memory",
+];
 
 impl Server {
     pub(crate) fn start(binary: &Path) -> Outcome<Self> {

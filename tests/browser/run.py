@@ -65,7 +65,8 @@ class World:
         enter = self._stack.enter_async_context
         site, foreign = await enter(Site(self._ask)), await enter(Site(self._ask))
         here, there = (f"http://127.0.0.1:{each.port}" for each in (site, foreign))
-        serve = ("serve", "--echo", "--origin", here)
+        # A restart has to be another life.
+        serve = ("serve", "--echo", "--origin", here, "--durability", "memory")
         self._main = await enter(Weirline(self._options.server, self._work, *serve))
         self._mortal = await enter(Weirline(self._options.server, self._work, *serve))
         lenient = await enter(Weirline(self._options.server, self._work, "dev"))

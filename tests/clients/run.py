@@ -26,7 +26,10 @@ class Server:
     """The binary under test; its log goes to a file, of which a failure shows the end."""
 
     def __init__(self, binary: str, work: Path, arguments: list[str]) -> None:
-        self._command = [binary, "serve", "--listen", "127.0.0.1:0", "--origin", ORIGIN, *arguments]
+        # Of its own, and gone with the work directory: no run finds the streams of another.
+        data = tempfile.mkdtemp(prefix="data-", dir=work)
+        listen = ["--listen", "127.0.0.1:0", "--data-dir", data]
+        self._command = [binary, "serve", *listen, "--origin", ORIGIN, *arguments]
         self._log = work / "server.log"
 
     async def start(self) -> tuple[str, int]:

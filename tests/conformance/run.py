@@ -34,7 +34,7 @@ async def test(suite: Kosoku | Autobahn, server: str, client: str) -> dict[str, 
 
 
 async def test_server(suite: Kosoku | Autobahn, server: str) -> Path:
-    command = [server, "serve", "--echo", "--listen", "127.0.0.1:0"]
+    command = [server, "serve", "--echo", "--listen", "127.0.0.1:0", "--durability", "memory"]
     async with Background(command, {}, suite.work) as process:
         url = await process.line(rb"listening on (ws://127\.0\.0\.1:\d+)")
         folder = await suite.test_server(f"{url}/echo")

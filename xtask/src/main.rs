@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | tidy | sim | clients | conformance | browser | measure`.
+//! The project's own commands: `cargo xtask test | tidy | sim | clients | conformance | browser | torture | measure`.
 //!
 //! Nothing here depends on a crate of the workspace, so that `cargo xtask` builds in seconds and
 //! still runs when the crates do not compile.
@@ -22,6 +22,7 @@ mod spec;
 mod steps;
 mod test;
 mod tidy;
+mod torture;
 mod venv;
 mod workspace;
 
@@ -62,6 +63,8 @@ enum Command {
     Conformance(conformance::Options),
     /// Chromium as a client of the release binary
     Browser(browser::Options),
+    /// The server is killed under load, again and again, and nothing that was acknowledged may be lost
+    Torture(torture::Options),
     /// System calls, memory, resistance to floods, instructions: measured on the real server, each beside its bar
     Measure(measure::Options),
     /// Our libraries beside those of others
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Clients(options) => report(clients::run(&workspace, &options)),
         Command::Conformance(options) => report(conformance::run(&workspace, &options)),
         Command::Browser(options) => report(browser::run(&workspace, &options)),
+        Command::Torture(options) => report(torture::run(&workspace, &options)),
         Command::Measure(options) => report(measure::run(&workspace, &options)),
         Command::Bench(options) => report(bench::run(&workspace, &options)),
         Command::Spec(options) => report(spec::run(&workspace, &options)),

@@ -3,7 +3,7 @@
 
 use crate::process::Run;
 use crate::workspace::Workspace;
-use crate::{bench, browser, clients, conformance, fuzz, sim, spec, tidy};
+use crate::{bench, browser, clients, conformance, fuzz, sim, spec, tidy, torture};
 
 /// One thing that a change must pass.
 pub(crate) struct Step {
@@ -72,6 +72,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "clients",
         what: "clients written by others, cut by a proxy",
         run: clients::short,
+    },
+    Step {
+        name: "torture",
+        what: "the server, killed under load",
+        run: torture::short,
     },
     Step {
         name: "browser",

@@ -259,6 +259,12 @@ pub enum AppendRefusal {
     /// The stream's or the session's numbers are used up.
     #[error("the numbers are used up")]
     Exhausted,
+    /// The log's storage has no room. The same message may be sent again later.
+    #[error("the log's storage is full")]
+    StorageFull,
+    /// The log cannot be written. The same message may be sent again later.
+    #[error("the log cannot be written")]
+    Unavailable,
 }
 
 /// Why an ack was not recorded.
@@ -283,6 +289,9 @@ pub enum AckRefusal {
     /// The session has recorded acks in as many streams as it may.
     #[error("the session acknowledges too many streams")]
     TooManyStreams,
+    /// The log cannot be written. A later ack covers this one.
+    #[error("the log cannot be written")]
+    Unavailable,
 }
 
 /// Why a stream could not be made.

@@ -1,6 +1,6 @@
 //! What an engine is: one writer that owns the commit order, and readers.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     Attach, Bounds, Command, Entry, Epoch, Offset, Outcome, ReadLimits, ReadOutcome, SessionId, StreamId,
@@ -65,6 +65,22 @@ pub trait LogWriter {
     fn maintain(&mut self, now: Instant) -> Result<Upkeep, LogError> {
         let _ = now;
         Ok(Upkeep::Done)
+    }
+
+    /// How often [`maintain`](Self::maintain) should be called; `None` for an engine that can do without.
+    fn upkeep_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Puts what is in memory where the next opening finds it at once. A writer that is dropped instead loses nothing.
+    ///
+    /// # Errors
+    /// [`LogError`]: the next opening takes longer. Nothing is lost.
+    fn close(self) -> Result<(), LogError>
+    where
+        Self: Sized,
+    {
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
 //! The owner of the log's writer: one commit order for all connections.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info};
-use weirline_log::{Command, LogError, LogWriter, Outcome, SessionId, StreamId};
+use tracing::{debug, info, warn};
+use weirline_log::{Command, LogError, LogWriter, Outcome, SessionId, StreamId, Upkeep};
 
 use crate::clock;
 use crate::hub::{CommitterMail, ConnId, Hub, Reply, Request, Submission, WorkerMail};
+use crate::salvage::{self, Health};
 use crate::sessions::Sessions;
 
 /// Takes the batches of all connections, commits them as one, and answers.
@@ -19,13 +20,17 @@ pub(crate) struct Committer<W> {
     writer: W,
     sessions: Sessions,
     batch: Vec<Command>,
-    /// Who sent how many of the batch, in order; `None` are the committer's own.
-    parts: Vec<(Option<ConnId>, usize)>,
-    outcomes: Vec<Outcome>,
+    /// What the batch is made of, in order.
+    parts: Vec<Part>,
+    /// Of the messages in the batch.
+    batch_bytes: usize,
     /// The sessions that the batch attaches: who holds them is not known before it is committed.
     attaching: BTreeSet<SessionId>,
     /// Ends of attachments that a failed commit has left open. At most one per session.
     owed: Vec<Command>,
+    health: Health,
+    /// When the log's own upkeep is due; `None` for an engine that needs none.
+    upkeep_at: Option<Instant>,
 }
 
 impl<W: LogWriter> Committer<W> {
@@ -36,38 +41,76 @@ impl<W: LogWriter> Committer<W> {
             sessions,
             batch: Vec::new(),
             parts: Vec::new(),
-            outcomes: Vec::new(),
+            batch_bytes: 0,
             attaching: BTreeSet::new(),
             owed: Vec::new(),
+            health: Health::default(),
+            upkeep_at: None,
         }
     }
 
-    /// Runs until the hub is closed and everything that was left there is committed.
+    /// Runs until the hub is closed and everything that was left there is committed. Then it closes the log.
+    ///
+    /// It blocks its thread while the storage is busy.
     pub(crate) async fn run(mut self) {
+        let now = clock::now();
+        for (session, attach) in self.writer.detached() {
+            self.sessions.found(session, attach, now);
+        }
+        self.maintain(now);
         loop {
-            let mail = match self.sessions.deadline() {
-                None => Some(self.hub.committer().take().await),
-                Some(deadline) => clock::timeout_at(deadline, self.hub.committer().take()).await,
-            };
             let CommitterMail {
                 submissions,
                 requests,
                 closed,
-            } = mail.unwrap_or_default();
+            } = self.mail().await;
             let now = clock::now();
             self.expire(now);
             for submission in submissions {
                 self.take(submission);
-                if self.batch.len() >= BATCH_COMMANDS_MAX {
+                if self.batch.len() >= BATCH_COMMANDS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
                     self.commit();
                 }
             }
             self.commit();
             self.commit_requests(requests);
             if closed {
-                return;
+                break;
+            }
+            if self.upkeep_at.is_some_and(|at| at <= now) {
+                self.maintain(now);
             }
         }
+        if let Err(error) = self.writer.close() {
+            warn!(event = "log.close_failed", %error, "the next start takes longer; nothing is lost");
+        }
+    }
+
+    /// What there is to commit; nothing when something else is due first.
+    async fn mail(&self) -> CommitterMail {
+        let deadline = self.sessions.deadline().into_iter().chain(self.upkeep_at).min();
+        match deadline {
+            None => self.hub.committer().take().await,
+            Some(deadline) => clock::timeout_at(deadline, self.hub.committer().take())
+                .await
+                .unwrap_or_default(),
+        }
+    }
+
+    fn maintain(&mut self, now: Instant) {
+        let Some(interval) = self.writer.upkeep_interval() else {
+            return;
+        };
+        let pause = match self.writer.maintain(now) {
+            Ok(Upkeep::More) => UPKEEP_PAUSE.min(interval),
+            Ok(_) => interval,
+            // The engine has logged what is wrong, once. The next call tries again.
+            Err(error) => {
+                debug!(event = "log.upkeep_failed", %error, "upkeep failed");
+                interval
+            }
+        };
+        self.upkeep_at = Some(now + pause);
     }
 
     fn expire(&mut self, now: Instant) {
@@ -98,6 +141,9 @@ impl<W: LogWriter> Committer<W> {
                 }
                 _ => {}
             }
+            if let Command::Append { payload, .. } = &command {
+                self.batch_bytes += payload.len();
+            }
             self.batch.push(command);
             if let Some((_, count)) = self.parts.last_mut() {
                 *count += 1;
@@ -106,23 +152,64 @@ impl<W: LogWriter> Committer<W> {
     }
 
     fn commit(&mut self) {
-        if !self.batch.is_empty() {
-            self.outcomes.clear();
-            match self.writer.commit(&self.batch, &mut self.outcomes) {
-                Ok(()) => self.answer(),
-                Err(error) => self.answer_failure(&error),
+        let batch = std::mem::take(&mut self.batch);
+        let parts = std::mem::take(&mut self.parts);
+        if !batch.is_empty() {
+            let mut outcomes = Vec::with_capacity(batch.len());
+            match self.writer.commit(&batch, &mut outcomes) {
+                Ok(()) => {
+                    self.health.committed(&outcomes);
+                    self.answer(&parts, &batch, outcomes);
+                }
+                Err(error) => {
+                    self.health.failed(&error);
+                    self.salvage(&parts, &batch, &error);
+                }
             }
         }
+        (self.batch, self.parts) = (batch, parts);
         self.batch.clear();
         self.parts.clear();
+        self.batch_bytes = 0;
         self.attaching.clear();
     }
 
-    fn answer(&mut self) {
+    /// The log cannot write the batch. Messages and acks are refused, and everything else is tried without them: first as one
+    /// commit, and then what each connection wants by itself, since what changes nothing needs no room.
+    fn salvage(&mut self, parts: &[Part], batch: &[Command], error: &LogError) {
+        if let Ok(decided) = self.commit_needed(batch) {
+            return self.answer(parts, batch, salvage::complete(batch, decided, error));
+        }
+        let mut rest = batch;
+        for &part in parts {
+            let (commands, others) = rest.split_at(part.1);
+            rest = others;
+            match self.commit_needed(commands) {
+                Ok(decided) => {
+                    let outcomes = salvage::complete(commands, decided, error);
+                    self.answer(&[part], commands, outcomes);
+                }
+                Err(_) => self.answer_failure(part, commands, error),
+            }
+        }
+    }
+
+    /// Commits what no connection can go on without.
+    fn commit_needed(&mut self, commands: &[Command]) -> Result<Vec<Outcome>, LogError> {
+        let is_needed = |command: &&Command| !salvage::is_dispensable(command);
+        let needed: Vec<Command> = commands.iter().filter(is_needed).cloned().collect();
+        let mut outcomes = Vec::with_capacity(needed.len());
+        if !needed.is_empty() {
+            self.writer.commit(&needed, &mut outcomes)?;
+        }
+        Ok(outcomes)
+    }
+
+    fn answer(&mut self, parts: &[Part], batch: &[Command], outcomes: Vec<Outcome>) {
         let mut grown = BTreeSet::new();
-        let mut commands = self.batch.iter();
-        let mut outcomes = self.outcomes.drain(..);
-        for &(from, count) in &self.parts {
+        let mut commands = batch.iter();
+        let mut outcomes = outcomes.into_iter();
+        for &(from, count) in parts {
             let mut reply = Vec::with_capacity(if from.is_some() { count } else { 0 });
             for (command, outcome) in commands.by_ref().zip(outcomes.by_ref()).take(count) {
                 if let (Command::Append { stream, .. }, Outcome::Appended { .. }) = (command, &outcome) {
@@ -133,13 +220,8 @@ impl<W: LogWriter> Committer<W> {
                     reply.push(outcome);
                 }
             }
-            if let Some(from) = from {
-                self.hub
-                    .worker(from.worker)
-                    .put(|mail| mail.replies.push((from, Reply::Committed(reply))));
-            }
+            self.reply(from, Reply::Committed(reply));
         }
-        drop(outcomes);
         self.tell_growth(&grown);
     }
 
@@ -161,47 +243,54 @@ impl<W: LogWriter> Committer<W> {
             .map(|request| (request.commands, request.reply)))
         .unzip();
         let batch = parts.concat();
-        self.outcomes.clear();
-        if let Err(error) = self.writer.commit(&batch, &mut self.outcomes) {
-            error!(event = "log.commit_failed", %error, commands = batch.len(), "the log failed");
+        let mut outcomes = Vec::with_capacity(batch.len());
+        if let Err(error) = self.writer.commit(&batch, &mut outcomes) {
+            self.health.failed(&error);
             for reply in replies {
                 // Who asked may have gone.
                 let _ = reply.send(Reply::Failed);
             }
             return;
         }
+        self.health.committed(&outcomes);
         let mut grown = BTreeSet::new();
-        for (command, outcome) in batch.iter().zip(&self.outcomes) {
+        for (command, outcome) in batch.iter().zip(&outcomes) {
             if let (Command::Append { stream, .. }, Outcome::Appended { .. }) = (command, outcome) {
                 grown.insert(stream.clone());
             }
         }
-        let mut outcomes = self.outcomes.drain(..);
+        let mut outcomes = outcomes.into_iter();
         for (part, reply) in parts.iter().zip(replies) {
             let _ = reply.send(Reply::Committed(outcomes.by_ref().take(part.len()).collect()));
         }
-        drop(outcomes);
         self.tell_growth(&grown);
     }
 
-    fn answer_failure(&mut self, error: &LogError) {
-        error!(event = "log.commit_failed", error = %error, commands = self.batch.len(), "the log failed");
-        for &(from, _) in &self.parts {
-            if let Some(from) = from {
-                self.hub
-                    .worker(from.worker)
-                    .put(|mail| mail.replies.push((from, Reply::Failed)));
-            }
-        }
-        let ends = |command: &Command| {
-            matches!(
-                command,
-                Command::Detach { .. } | Command::Expire { .. } | Command::End { .. }
-            )
+    /// Nothing of one connection could be committed. What it could not do without is its attach, or a stream; that an attachment
+    /// has ended is made up for.
+    fn answer_failure(&mut self, (from, _): Part, commands: &[Command], error: &LogError) {
+        let ends = commands.iter().filter(|command| salvage::is_end(command));
+        self.owed.extend(ends.cloned());
+        let is_end = |command: &Command| matches!(command, Command::Detach { .. } | Command::Expire { .. });
+        let goes_on = |command: &Command| salvage::is_dispensable(command) || is_end(command);
+        let reply = if commands.iter().all(goes_on) {
+            Reply::Committed(salvage::complete(commands, Vec::new(), error))
+        } else {
+            Reply::Failed
         };
-        self.owed.extend(self.batch.drain(..).filter(ends));
+        self.reply(from, reply);
+    }
+
+    fn reply(&self, to: Option<ConnId>, reply: Reply) {
+        if let Some(conn) = to {
+            let worker = self.hub.worker(conn.worker);
+            worker.put(|mail| mail.replies.push((conn, reply)));
+        }
     }
 }
+
+/// Who sent how many of the commands that follow; `None` are the committer's own.
+type Part = (Option<ConnId>, usize);
 
 /// Keeps the table of sessions in step with what was committed, and logs every change of a session (R30).
 fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Command, outcome: &Outcome) {
@@ -248,218 +337,10 @@ fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Co
 
 /// One commit takes no more than this, so that no batch keeps the first of its senders waiting for all of them.
 const BATCH_COMMANDS_MAX: usize = 4096;
+/// The same, in bytes of messages; the last submission may go over it by as much as one connection may have in flight.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Between two calls of an upkeep that has more to do: commits come first.
+const UPKEEP_PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use bytes::Bytes;
-    use weirline_log::{
-        Attach, AttachRefusal, Author, EventLog as _, MemoryConfig, MemoryLog, MemoryWriter, PayloadKind,
-        Seq, StreamId,
-    };
-
-    const A: ConnId = ConnId::new(0, 1, 1);
-    const B: ConnId = ConnId::new(1, 1, 2);
-    const SESSION: SessionId = SessionId([7; 32]);
-    const TTL: Duration = Duration::from_secs(300);
-
-    /// Commits the submissions, as one batch or one by one, and returns what the two workers find in their mail.
-    struct World<W> {
-        committer: Committer<W>,
-        now: Instant,
-    }
-
-    impl World<MemoryWriter> {
-        fn new() -> Self {
-            Self::over(MemoryLog::new(MemoryConfig::default(), 1).split().0)
-        }
-    }
-
-    impl<W: LogWriter> World<W> {
-        fn over(writer: W) -> Self {
-            Self {
-                committer: Committer::new(Hub::new(2), writer, Sessions::new(TTL)),
-                now: clock::now(),
-            }
-        }
-
-        fn batch(&mut self, submissions: Vec<(ConnId, Vec<Command>)>) -> Vec<WorkerMail> {
-            self.committer.expire(self.now);
-            for (from, commands) in submissions {
-                self.committer.take(Submission { from, commands });
-            }
-            self.committer.commit();
-            let hub = self.committer.hub.clone();
-            hub.workers()
-                .map(|worker| worker.try_take().unwrap_or_default())
-                .collect()
-        }
-
-        /// The outcomes of one submission.
-        fn one(&mut self, from: ConnId, command: Command) -> Vec<Outcome> {
-            let mut mail = self.batch(vec![(from, vec![command])]);
-            match mail[usize::from(from.worker)].replies.pop() {
-                Some((to, Reply::Committed(outcomes))) if to == from => outcomes,
-                other => panic!("{other:?}"),
-            }
-        }
-
-        fn attach(&self, number: u64) -> Command {
-            Command::Attach {
-                session: SESSION,
-                attach: Attach::new(number).unwrap(),
-                proof: None,
-                now: self.now,
-            }
-        }
-
-        fn detach(&self, number: u64) -> Command {
-            Command::Detach {
-                session: SESSION,
-                attach: Attach::new(number).unwrap(),
-                now: self.now,
-            }
-        }
-
-        /// Whether the attach is current and attached.
-        fn can_publish(&mut self, from: ConnId, attach: u64, seq: u64) -> bool {
-            let append = append(Some((attach, seq)));
-            matches!(self.one(from, append)[..], [Outcome::Appended { .. }])
-        }
-    }
-
-    fn append(author: Option<(u64, u64)>) -> Command {
-        let author = author.map(|(attach, seq)| Author {
-            session: SESSION,
-            attach: Attach::new(attach).unwrap(),
-            seq: Seq::new(seq).unwrap(),
-            item: None,
-        });
-        let stream = StreamId::new("s").unwrap();
-        Command::Append {
-            stream,
-            author,
-            kind: PayloadKind::Text,
-            payload: Bytes::from_static(b"x"),
-        }
-    }
-
-    /// I10: two connections came with one number. The second is refused, and its end ends nothing.
-    #[test]
-    fn the_end_of_a_refused_attach_does_not_detach_the_holder() {
-        for split in [false, true] {
-            let mut world = World::new();
-            world.one(A, world.attach(1));
-            let (attach, detach) = (world.attach(1), world.detach(1));
-            if split {
-                let refused = Outcome::AttachRefused(AttachRefusal::Stale {
-                    current: Attach::FIRST,
-                });
-                assert_eq!(world.one(B, attach), [refused]);
-                world.batch(vec![(B, vec![detach])]);
-            } else {
-                world.batch(vec![(B, vec![attach, detach])]);
-            }
-            assert!(world.can_publish(A, 1, 1), "split: {split}");
-        }
-    }
-
-    /// The holder may come and go within one batch: its detachment counts.
-    #[test]
-    fn a_short_attachment_is_detached() {
-        for split in [false, true] {
-            let mut world = World::new();
-            let (attach, detach) = (world.attach(1), world.detach(1));
-            let submissions = if split {
-                vec![(A, vec![attach]), (A, vec![detach])]
-            } else {
-                vec![(A, vec![attach, detach])]
-            };
-            world.batch(submissions);
-            let outcomes = world.one(B, world.attach(2));
-            assert!(
-                matches!(outcomes[..], [Outcome::Attached { previous: None, .. }]),
-                "{outcomes:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_takeover_fences_the_loser_and_nobody_else() {
-        let mut world = World::new();
-        world.one(A, world.attach(1));
-        let mail = world.batch(vec![(B, vec![world.attach(2)])]);
-        assert_eq!((&mail[0].fenced[..], &mail[1].fenced[..]), (&[A][..], &[][..]));
-        assert!(!world.can_publish(A, 1, 1) && world.can_publish(B, 2, 1));
-        // The loser's end does not detach the winner.
-        world.batch(vec![(A, vec![world.detach(1)])]);
-        assert!(world.can_publish(B, 2, 2));
-    }
-
-    #[test]
-    fn growth_is_told_to_every_worker_once() {
-        let mut world = World::new();
-        let mail = world.batch(vec![
-            (A, vec![append(None), append(None)]),
-            (B, vec![append(None)]),
-        ]);
-        for worker in &mail {
-            assert_eq!(worker.grown.len(), 1);
-            assert_eq!(worker.replies.len(), 1);
-        }
-        // What changes no stream wakes nobody.
-        let mail = world.batch(vec![(A, vec![world.attach(1)])]);
-        assert!(mail.iter().all(|worker| worker.grown.is_empty()));
-    }
-
-    #[test]
-    fn an_abandoned_session_expires() {
-        let mut world = World::new();
-        world.batch(vec![(A, vec![world.attach(1), world.detach(1)])]);
-        world.now += TTL;
-        world.batch(Vec::new());
-        assert_eq!(
-            world.one(B, world.attach(2)),
-            [Outcome::AttachRefused(AttachRefusal::Unknown)]
-        );
-    }
-
-    /// Fails until it is let go.
-    struct Failing(MemoryWriter, bool);
-
-    impl LogWriter for Failing {
-        fn commit(&mut self, batch: &[Command], outcomes: &mut Vec<Outcome>) -> Result<(), LogError> {
-            if self.1 {
-                Err(LogError::Closed)
-            } else {
-                self.0.commit(batch, outcomes)
-            }
-        }
-    }
-
-    #[test]
-    fn a_failed_commit_is_told_and_detachments_are_made_up_for() {
-        let mut world = World::over(Failing(
-            MemoryLog::new(MemoryConfig::default(), 1).split().0,
-            false,
-        ));
-        world.one(A, world.attach(1));
-        world.committer.writer.1 = true;
-        let mail = world.batch(vec![(A, vec![append(Some((1, 1))), world.detach(1)])]);
-        assert!(matches!(mail[0].replies[..], [(A, Reply::Failed)]), "{mail:?}");
-        world.committer.writer.1 = false;
-        let outcomes = world.one(B, world.attach(2));
-        let [
-            Outcome::Attached {
-                previous: None,
-                count: Seq::ZERO,
-                ..
-            },
-        ] = outcomes[..]
-        else {
-            panic!("{outcomes:?}");
-        };
-    }
-}
+mod tests;

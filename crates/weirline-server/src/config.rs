@@ -8,6 +8,8 @@ use weirline_handshake::{OriginPolicy, Validate};
 use weirline_resume::{Prefix, TextServerConfig};
 use weirline_tokio::AcceptSettings;
 
+use crate::LogSettings;
+
 /// The application's own check of every upgrade request (R4).
 pub type Validation = Arc<dyn Validate + Send + Sync>;
 
@@ -40,6 +42,9 @@ pub struct Config {
     pub echo_connection: Arc<weirline_connection::Config>,
     /// Limits of the text form.
     pub text: Arc<TextServerConfig>,
+    /// Where streams and sessions are kept, and for how long. Only [`Bound::open_log`](crate::runtime::Bound::open_log) follows it:
+    /// whoever brings a log has opened it.
+    pub log: LogSettings,
     /// How long a session lives without a connection. Default 300 s.
     pub session_ttl: Duration,
     /// How long a shutdown waits for closing handshakes before it drops what is left. Default 10 s.
@@ -68,6 +73,7 @@ impl Default for Config {
             stream_connection: Arc::new(stream_connection),
             echo_connection: Arc::new(echo_connection),
             text: Arc::new(text),
+            log: LogSettings::default(),
             session_ttl: Duration::from_secs(300),
             shutdown_timeout: Duration::from_secs(10),
         }
@@ -82,6 +88,7 @@ impl fmt::Debug for Config {
             .field("validation", &self.validation.is_some())
             .field("echo", &self.echo)
             .field("connections_max", &self.connections_max)
+            .field("log", &self.log)
             .field("session_ttl", &self.session_ttl)
             .finish_non_exhaustive()
     }

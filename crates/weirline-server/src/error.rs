@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use weirline_log_redb::OpenError;
+
 /// The server cannot start, or cannot go on. Nothing a peer does leads here.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +36,12 @@ pub enum ServeError {
     /// A worker's runtime or thread could not be started.
     #[error("cannot start a worker: {0}")]
     Start(#[source] io::Error),
+    /// The log cannot be opened. The message says what to do.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The settings ask the log for what it does not have.
+    #[error("retention by age needs a durable log: the one in memory keeps by number and size only")]
+    AgeInMemory,
     /// A worker or the committer ended in a panic.
     #[error("a part of the server ended in a panic: {0}")]
     Panicked(&'static str),

@@ -9,10 +9,12 @@ mod config;
 mod echo;
 mod error;
 mod hub;
+mod log;
 mod mailbox;
 mod registry;
 mod routes;
 pub mod runtime;
+mod salvage;
 mod serve;
 mod sessions;
 mod stream;
@@ -21,4 +23,9 @@ mod worker;
 pub use api::ApiConfig;
 pub use config::{Config, Validation};
 pub use error::ServeError;
+pub use log::{LogSettings, Retention};
 pub use serve::serve;
+/// Why a durable log cannot be opened.
+pub use weirline_log_redb::OpenError;
+/// What a publisher's acknowledgement means.
+pub use weirline_resume::wire::Durability;

@@ -1,9 +1,11 @@
-//! The server on threads: one for each worker, one for the committer, one for the workers' timers. The only place here that starts any.
+//! The server on threads: one for each worker, one for the committer, one for the checkpoints of its log, one for the workers' timers. The only place here that starts any.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,13 +15,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::task::LocalSet;
 use tracing::{debug, error};
-use weirline_log::{LogReader, LogWriter};
+use weirline_log::{EventLog as _, LogReader, LogWriter};
+use weirline_log_redb::Job;
 use weirline_tokio::{Entropy, Observer, Timers};
 
 use crate::alarm::Alarm;
 use crate::api::{self, Api, ApiConfig};
 use crate::committer::Committer;
 use crate::hub::Hub;
+use crate::log::{self, Log};
 use crate::registry::Stage;
 use crate::serve::until_told;
 use crate::sessions::Sessions;
@@ -118,6 +122,19 @@ impl Bound {
         self.api.as_ref().map(|(_, _, address)| *address)
     }
 
+    /// Opens the log that [`Config::log`] names. It blocks on the disk; what connects meanwhile waits in the kernel.
+    ///
+    /// # Errors
+    /// [`ServeError::Log`] and [`ServeError::AgeInMemory`].
+    pub fn open_log(self, entropy: Entropy) -> Result<Ready, ServeError> {
+        let log = Log::open(&self.config.log, &entropy)?;
+        Ok(Ready {
+            bound: self,
+            log,
+            entropy,
+        })
+    }
+
     /// Serves until `shutdown` resolves and the connections are closed, as [`serve`](crate::serve) does.
     ///
     /// Each worker is a thread with a runtime of its own. The calling thread runs `shutdown`, on a runtime that has I/O and
@@ -127,6 +144,23 @@ impl Bound {
     /// [`ServeError::Start`] and [`ServeError::Panicked`].
     pub fn run<W, R, O>(
         self,
+        log: (W, R),
+        entropy: Entropy,
+        observer: O,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError>
+    where
+        W: LogWriter + Send + 'static,
+        R: LogReader + Unpin + Send + Sync + 'static,
+        O: Observer + Clone + Unpin + Send + 'static,
+    {
+        self.run_beside(None, log, entropy, observer, shutdown)
+    }
+
+    /// The same, with a thread that writes the checkpoints of the log.
+    fn run_beside<W, R, O>(
+        self,
+        checkpoints: Option<Receiver<Job>>,
         (writer, reader): (W, R),
         entropy: Entropy,
         observer: O,
@@ -145,29 +179,19 @@ impl Bound {
         let main = new_runtime(Drives::All)?;
         let timing = Timing::start(&alarm)?;
         config.handshake.timers = timing.timers.clone();
-        let committer = start(
-            "committer".into(),
-            &alarm,
-            new_runtime(Drives::All)?,
-            move |runtime| {
-                runtime.block_on(committer.run());
-            },
-        )?;
+        let checkpoints = checkpoints
+            .map(|jobs| start_checkpoints(&alarm, jobs))
+            .transpose()?;
+        let committing = new_runtime(Drives::All)?;
+        let committer = start("committer".into(), &alarm, move || {
+            committing.block_on(committer.run());
+        })?;
         let (stop_api, api_stopped) = oneshot::channel();
-        let api = match self.api {
-            Some((config, socket, _)) => {
-                let api = Api::new(config, hub.clone(), reader.clone());
-                Some(start(
-                    "api".into(),
-                    &alarm,
-                    new_runtime(Drives::All)?,
-                    move |runtime| {
-                        runtime.block_on(serve_api(socket, api, api_stopped));
-                    },
-                )?)
-            }
-            None => None,
-        };
+        let api = self.api.map(|(config, socket, _)| {
+            let api = Api::new(config, hub.clone(), reader.clone());
+            start_api(&alarm, socket, api, api_stopped)
+        });
+        let api = api.transpose()?;
         let parts = Parts {
             config: Arc::new(config),
             hub: hub.clone(),
@@ -177,19 +201,7 @@ impl Bound {
             timers: timing.timers.clone(),
             stop: stopped,
         };
-        let mut threads = Vec::new();
-        for (number, socket) in (0..workers).zip(self.sockets) {
-            let parts = parts.clone();
-            let runtime = new_runtime(Drives::Sockets)?;
-            threads.push(start(
-                format!("worker-{number}"),
-                &alarm,
-                runtime,
-                move |runtime| {
-                    LocalSet::new().block_on(runtime, work(number, socket, parts));
-                },
-            )?);
-        }
+        let threads = start_workers(&alarm, self.sockets, &parts)?;
         drop(parts);
 
         main.block_on(until_told(shutdown, &alarm, &stop));
@@ -203,10 +215,86 @@ impl Bound {
         }
         hub.close();
         result = result.and(join(committer, "the committer"));
+        if let Some(thread) = checkpoints {
+            result = result.and(join(thread, "the thread of the checkpoints"));
+        }
         result = result.and(timing.stop());
         debug!(event = "server.stopped", "stopped");
         result
     }
+}
+
+/// A server that listens and has its log.
+pub struct Ready {
+    bound: Bound,
+    log: Log,
+    entropy: Entropy,
+}
+
+impl Ready {
+    /// The real address, also where port 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.bound.address
+    }
+
+    /// Where the HTTP API is, if it is served.
+    #[must_use]
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.bound.api_addr()
+    }
+
+    /// Serves as [`Bound::run`] does, and then closes the log. A durable log has two threads of its own: one commits, the other
+    /// writes checkpoints.
+    ///
+    /// # Errors
+    /// [`ServeError::Start`] and [`ServeError::Panicked`].
+    pub fn run<O>(self, observer: O, shutdown: impl Future<Output = ()>) -> Result<(), ServeError>
+    where
+        O: Observer + Clone + Unpin + Send + 'static,
+    {
+        let Self { bound, log, entropy } = self;
+        match log {
+            Log::Memory(log) => bound.run(log.split(), entropy, observer, shutdown),
+            Log::Durable(log) => {
+                let (hand_over, jobs) = log::checkpoints();
+                let log = log.checkpoints_on(hand_over).split();
+                bound.run_beside(Some(jobs), log, entropy, observer, shutdown)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = f.debug_struct("Ready");
+        all.field("bound", &self.bound).finish_non_exhaustive()
+    }
+}
+
+fn start_workers<R, O>(
+    alarm: &Alarm,
+    sockets: Vec<std::net::TcpListener>,
+    parts: &Parts<R, O>,
+) -> Result<Vec<JoinHandle<()>>, ServeError>
+where
+    R: LogReader + Unpin + Send + 'static,
+    O: Observer + Clone + Unpin + Send + 'static,
+{
+    let start_one = |(number, socket)| {
+        let (parts, runtime) = (parts.clone(), new_runtime(Drives::Sockets)?);
+        start(format!("worker-{number}"), alarm, move || {
+            LocalSet::new().block_on(&runtime, work(number, socket, parts));
+        })
+    };
+    (0..).zip(sockets).map(start_one).collect()
+}
+
+/// Ends when the log is closed.
+fn start_checkpoints(alarm: &Alarm, jobs: Receiver<Job>) -> Result<JoinHandle<()>, ServeError> {
+    start("checkpoints".into(), alarm, move || {
+        jobs.iter().for_each(|job| job());
+    })
 }
 
 /// The thread of the workers' timers. Nothing else happens there, so a busy worker does not delay the timers of another one. It must outlive
@@ -223,7 +311,7 @@ impl Timing {
         let runtime = new_runtime(Drives::Timers)?;
         let timers = Timers::on(runtime.handle().clone());
         let (ends, until_end) = oneshot::channel();
-        let thread = start("timers".into(), alarm, runtime, move |runtime| {
+        let thread = start("timers".into(), alarm, move || {
             let _ = runtime.block_on(until_end);
         })?;
         Ok(Self { timers, thread, ends })
@@ -246,6 +334,21 @@ where
             error!(event = "worker.failed", worker = number, %error, "cannot use the listening socket");
         }
     }
+}
+
+fn start_api<R>(
+    alarm: &Alarm,
+    socket: std::net::TcpListener,
+    api: Arc<Api<R>>,
+    stopped: oneshot::Receiver<()>,
+) -> Result<JoinHandle<()>, ServeError>
+where
+    R: LogReader + Send + Sync + 'static,
+{
+    let runtime = new_runtime(Drives::All)?;
+    start("api".into(), alarm, move || {
+        runtime.block_on(serve_api(socket, api, stopped));
+    })
 }
 
 /// Ends when `stopped` does, and the requests at work are answered or [`API_DRAIN`] is over.
@@ -286,13 +389,12 @@ const API_DRAIN: Duration = Duration::from_secs(5);
 fn start(
     name: String,
     alarm: &Alarm,
-    runtime: Runtime,
-    body: impl FnOnce(&Runtime) + Send + 'static,
+    body: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, ServeError> {
     let guard = alarm.guard();
     let thread = move || {
         let _guard = guard;
-        body(&runtime);
+        body();
     };
     thread::Builder::new()
         .name(name)

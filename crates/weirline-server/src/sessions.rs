@@ -53,6 +53,14 @@ impl Sessions {
         }
     }
 
+    /// A session that was there when the log was opened: nobody holds it, and its time begins.
+    pub(crate) fn found(&mut self, session: SessionId, attach: Attach, now: Instant) {
+        let until = now + self.ttl;
+        let state = State::Until(until);
+        self.live.insert(session, Live { attach, state });
+        self.expiring.insert((until, session));
+    }
+
     /// Whether `conn` holds the session. A connection whose attach is still undecided does not, and its end must not end
     /// the attachment of another connection that has the same number.
     pub(crate) fn is_held_by(&self, session: SessionId, conn: ConnId) -> bool {
@@ -150,5 +158,16 @@ mod tests {
         assert_eq!(expired(&mut sessions, t0 + TTL * 2), [3]);
         assert_eq!(expired(&mut sessions, t0 + TTL * 9), [0; 0]);
         assert!(sessions.live.is_empty() && sessions.expiring.is_empty());
+
+        // After a restart.
+        sessions.found(id, attach(3), t0);
+        assert!(!sessions.is_held_by(id, a));
+        assert_eq!(sessions.deadline(), Some(t0 + TTL));
+        assert_eq!(sessions.attached(id, attach(4), a), None);
+        assert_eq!(sessions.deadline(), None, "resumed in time");
+        sessions.detached(id, attach(4), t0);
+        sessions.ended(id, attach(4));
+        sessions.found(id, attach(4), t0);
+        assert_eq!(expired(&mut sessions, t0 + TTL), [4]);
     }
 }

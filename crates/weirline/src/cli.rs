@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::log_args::LogArgs;
 use crate::{publish, streams, tail};
 
 /// WebSocket streams that survive the network.
@@ -91,6 +92,8 @@ pub(crate) struct CommonArgs {
     /// How logs are written to stderr. What is logged is set by RUST_LOG, for example RUST_LOG=debug
     #[arg(long, value_enum, default_value_t, env = "WEIRLINE_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// How logs are written.
@@ -125,6 +128,9 @@ mod tests {
             Ok(Command::Serve(args)) if args.echo && args.origins.len() == 2 && args.common.log_format == LogFormat::Json
         ));
         for wrong in [
+            "weirline serve --durability perhaps",
+            "weirline serve --retention-age yesterday",
+            "weirline serve --retention-bytes -1",
             "weirline --listen nowhere",
             "weirline serve --workers 0",
             "weirline --listen 1.1.1.1:1 serve",

@@ -5,6 +5,7 @@
 mod cli;
 mod descriptors;
 mod foreground;
+mod log_args;
 mod logging;
 mod publish;
 mod server;

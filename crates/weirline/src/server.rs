@@ -7,9 +7,8 @@ use std::thread;
 
 use tracing::warn;
 use weirline_handshake::{OriginPolicy, OriginPolicyError};
-use weirline_log::{EventLog as _, MemoryConfig, MemoryLog};
-use weirline_server::runtime::Bound;
-use weirline_server::{ApiConfig, Config, ServeError, runtime};
+use weirline_server::runtime::{Bound, Ready};
+use weirline_server::{ApiConfig, Config, Durability, OpenError, ServeError, runtime};
 use weirline_tokio::Entropy;
 
 use crate::cli::{CommonArgs, DevArgs, ServeArgs};
@@ -33,6 +32,9 @@ pub(crate) enum Error {
     /// Somebody listens where the API should be.
     #[error("{0} is in use: stop what listens there, or take another with --api (port 0 takes a free one)")]
     ApiInUse(SocketAddr),
+    /// The log cannot be opened.
+    #[error("--data-dir: {}", with_sources(.0))]
+    Log(OpenError),
     /// The server.
     #[error(transparent)]
     Serve(ServeError),
@@ -45,9 +47,21 @@ impl From<ServeError> for Error {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::AddressInUse { address } => Self::AddressInUse(address),
+            ServeError::Log(error) => Self::Log(error),
             other => Self::Serve(other),
         }
     }
+}
+
+/// What to do, and then what the operating system says.
+fn with_sources(error: &OpenError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
 }
 
 /// `weirline dev`: runs until a signal.
@@ -59,6 +73,7 @@ pub(crate) fn dev(args: DevArgs) -> Result<ExitCode, Error> {
     let config = Config {
         origins,
         echo: true,
+        log: args.common.log.settings(Durability::Memory),
         ..Config::default()
     };
     let api = match args.api {
@@ -85,6 +100,7 @@ pub(crate) fn serve(args: ServeArgs) -> Result<ExitCode, Error> {
     let config = Config {
         origins: origins.build()?,
         echo: args.echo,
+        log: args.common.log.settings(Durability::Durable),
         ..Config::default()
     };
     let api = args.api.map_or(ApiAt::Nowhere, ApiAt::Asked);
@@ -114,9 +130,9 @@ fn run(
     })?;
     let heard = signals::listen()?;
     let entropy = Entropy::os();
-    let log = MemoryLog::new(MemoryConfig::default(), u64::from_le_bytes(entropy.array()));
-    announce(&bound, hints)?;
-    bound.run(log.split(), entropy, (), async {
+    let ready = bound.open_log(entropy)?;
+    announce(&ready, hints)?;
+    ready.run((), async {
         // An error means that nobody listens for signals any more; then there is nothing to wait for.
         let _ = heard.await;
     })?;
@@ -154,13 +170,13 @@ fn bind_api(api: ApiAt, bind: impl Fn() -> Result<Bound, Error>) -> Result<Bound
 
 /// Says where the server is, for people and for scripts that asked for port 0.
 fn announce(
-    bound: &Bound,
+    server: &Ready,
     hints: impl FnOnce(SocketAddr, &mut dyn io::Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let address = bound.local_addr();
+    let address = server.local_addr();
     let said = writeln!(out, "listening on ws://{address}")
-        .and_then(|()| match bound.api_addr() {
+        .and_then(|()| match server.api_addr() {
             Some(api) => writeln!(out, "HTTP API on http://{api}"),
             None => Ok(()),
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use weirline_log::{LogError, Offset, SessionId, Upkeep};
 
 use super::job::Underway;
@@ -151,7 +151,13 @@ impl RedbWriter {
             "checkpoint written"
         );
         self.applied = target;
-        self.database.trouble = None;
+        if self.database.trouble.take().is_some() {
+            info!(
+                event = "log.checkpoint_recovered",
+                seq = target,
+                "checkpoints are written again"
+            );
+        }
         self.journal.settle(target);
         for (&number, &(trimmed, stored)) in &settled.streams {
             if let Some(stream) = self.streams.get_mut(number) {
@@ -186,7 +192,11 @@ impl RedbWriter {
     /// The database has failed to take the commits up to `target`. It is opened again at once, for the readers; and it may
     /// turn out that it has taken them.
     fn fail(&mut self, error: LogError, target: u64) -> Result<Upkeep, LogError> {
-        warn!(event = "log.checkpoint_failed", error = %error, "the checkpoint could not be written");
+        if self.database.trouble.is_some() {
+            debug!(event = "log.checkpoint_failed", error = %error, "still not");
+        } else {
+            warn!(event = "log.checkpoint_failed", error = %error, "the checkpoint could not be written");
+        }
         let full = matches!(error, LogError::StorageFull(_));
         let _ = self.reopen();
         if self.database.store.is_some() && self.applied >= target {

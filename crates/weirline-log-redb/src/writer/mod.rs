@@ -11,7 +11,7 @@ pub(crate) use open::open;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weirline_log::{
     Attach, Bounds, Command, LogError, LogWriter, Offset, Outcome, SessionId, SessionTable, StreamId, Upkeep,
@@ -145,19 +145,18 @@ impl LogWriter for RedbWriter {
             Ok(Upkeep::Done)
         }
     }
+
+    fn upkeep_interval(&self) -> Option<Duration> {
+        Some(UPKEEP_INTERVAL)
+    }
+
+    /// Writes a checkpoint and closes the log; the next opening has nothing to read again.
+    fn close(mut self) -> Result<(), LogError> {
+        self.checkpoint().map(|_| ())
+    }
 }
 
 impl RedbWriter {
-    /// Writes a checkpoint and closes the log; the next opening has nothing to read again.
-    ///
-    /// A writer that is dropped instead loses nothing either: its opening takes a little longer.
-    ///
-    /// # Errors
-    /// [`LogError`]: the checkpoint could not be written. Nothing is lost.
-    pub fn close(mut self) -> Result<(), LogError> {
-        self.checkpoint().map(|_| ())
-    }
-
     /// From here on checkpoints are written by `run`; see [`RedbLog::checkpoints_on`](crate::RedbLog::checkpoints_on).
     pub(crate) fn checkpoints_on(&mut self, run: impl Fn(Job) + Send + 'static) {
         self.runner = Runner::new(run);
@@ -209,7 +208,8 @@ impl RedbWriter {
         if self.payload.len() > RECORD_BYTES_MAX {
             return Err(LogError::Storage("the batch is larger than 1 GiB".into()));
         }
-        if !self.journal.has_room(self.payload.len()) && !self.journal.is_empty() {
+        let room = self.payload.len() + self.reserve(batch);
+        if !self.journal.has_room(room) && !self.journal.is_empty() {
             // A checkpoint is of what is committed, so the batch is taken back, and applied again.
             self.undo();
             let made = self.make_room();
@@ -223,6 +223,22 @@ impl RedbWriter {
         self.payload.shrink_to(PAYLOAD_KEPT);
         self.publish();
         Ok(())
+    }
+
+    /// How much room in the journal the batch has to leave, in bytes: while checkpoints fail, the last of it is for the
+    /// beginnings and ends of sessions, so that clients can still come to read.
+    fn reserve(&self, batch: &[Command]) -> usize {
+        let spends = |command: &Command| {
+            matches!(
+                command,
+                Command::Append { .. } | Command::Skip { .. } | Command::Ack { .. }
+            )
+        };
+        if self.database.trouble.is_some() && batch.iter().any(spends) {
+            usize::try_from(self.config.checkpoint_bytes / RESERVED).unwrap_or(usize::MAX)
+        } else {
+            0
+        }
     }
 
     /// Encodes what the batch changes; whether it changes anything.
@@ -279,5 +295,9 @@ fn explain(error: io::Error) -> LogError {
 }
 
 const PAYLOAD_KEPT: usize = 1 << 20;
+/// This part of a file of the journal is not for messages while checkpoints fail.
+const RESERVED: u64 = 8;
+/// How exact the log's own time is, and how soon it notices that there is room again.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// What one commit may write. The owner of the writer keeps its batches far below that.
 const RECORD_BYTES_MAX: usize = 1 << 30;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 use weirline_log::{LogClock, LogError};
 
 use super::open::build;
@@ -23,21 +23,27 @@ impl RedbWriter {
         // Whoever writes a checkpoint has the database, too.
         let _ = self.collect(true);
         let shared = Arc::clone(&self.shared);
+        let is_known = self.database.trouble.is_some();
         let _readers_wait = shared.reopening();
         self.database.store = None;
         match self.try_reopen() {
             Ok(()) => {
                 self.database.unknown = false;
-                info!(
-                    event = "log.reopened",
-                    applied = self.applied,
-                    "the database is open again"
-                );
+                let applied = self.applied;
+                if is_known {
+                    debug!(event = "log.reopened", applied, "once more");
+                } else {
+                    info!(event = "log.reopened", applied, "the database is open again");
+                }
                 self.database.reading = None;
                 Ok(())
             }
             Err(error) => {
-                warn!(event = "log.reopen_failed", error = %error, "the database cannot be opened to be written");
+                if is_known {
+                    debug!(event = "log.reopen_failed", error = %error, "still not");
+                } else {
+                    warn!(event = "log.reopen_failed", error = %error, "the database cannot be opened to be written");
+                }
                 self.read_at_least();
                 Err(error)
             }

@@ -45,6 +45,8 @@ enum AckState {
     Due,
     InFlight,
     InFlightAndDue,
+    /// The log could not record it. The next one is recorded in its place, or it is at the end of the connection.
+    Missed,
 }
 
 impl Delivery {
@@ -216,12 +218,16 @@ impl TextServer {
             let text = format!("the last offset sent is {}", position.offset);
             return self.fail(ErrorCode::AckBeyond, &text);
         }
-        if self.session.is_none() || self.delivery.acked >= Some(offset) {
+        let is_missed = self.delivery.ack == AckState::Missed;
+        if self.session.is_none()
+            || self.delivery.acked > Some(offset)
+            || (self.delivery.acked == Some(offset) && !is_missed)
+        {
             return;
         }
         self.delivery.acked = Some(offset);
         self.delivery.ack = match self.delivery.ack {
-            AckState::Settled | AckState::Due => AckState::Due,
+            AckState::Settled | AckState::Due | AckState::Missed => AckState::Due,
             AckState::InFlight | AckState::InFlightAndDue => AckState::InFlightAndDue,
         };
     }
@@ -244,9 +250,18 @@ impl TextServer {
         })
     }
 
+    /// The last chance of an ACK that was not recorded.
+    pub(super) fn last_ack(&mut self) -> Option<Command> {
+        if self.delivery.ack == AckState::Missed {
+            self.delivery.ack = AckState::Due;
+        }
+        self.due_ack()
+    }
+
     pub(super) fn ack_decided(&mut self, outcome: &Outcome) {
         self.delivery.ack = match self.delivery.ack {
             AckState::InFlightAndDue => AckState::Due,
+            _ if *outcome == Outcome::AckRefused(AckRefusal::Unavailable) => AckState::Missed,
             _ => AckState::Settled,
         };
         match outcome {

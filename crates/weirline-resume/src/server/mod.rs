@@ -166,7 +166,7 @@ impl TextServer {
     /// The connection is gone. What was taken in is still to be committed, then comes a `Detach`: drain
     /// [`poll_command`](Self::poll_command) once more.
     pub fn handle_disconnected(&mut self, now: Instant) {
-        if let Some(ack) = self.due_ack() {
+        if let Some(ack) = self.last_ack() {
             self.work
                 .get_or_insert_default()
                 .push(publishing::Pending::Ack, ack);

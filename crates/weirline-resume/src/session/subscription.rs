@@ -328,6 +328,7 @@ impl Session {
                 self.acked.insert(stream, *position);
             }
             Outcome::AckRefused(AckRefusal::Fenced) => return self.orphan(now),
+            Outcome::AckRefused(AckRefusal::Unavailable) => return self.ack_failed(sub, instance),
             // Not recorded, which changes nothing for delivery; an epoch that changed is found by the next read.
             Outcome::AckRefused(_) => {}
             other => panic!("{other:?} is no outcome of an ACK"),

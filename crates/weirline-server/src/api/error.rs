@@ -136,6 +136,7 @@ impl From<AppendRefusal> for ApiError {
             AppendRefusal::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too-large"),
             AppendRefusal::StreamsFull => (StatusCode::INSUFFICIENT_STORAGE, "streams-full"),
             AppendRefusal::PublishersFull => (StatusCode::SERVICE_UNAVAILABLE, "keys-full"),
+            AppendRefusal::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full"),
             AppendRefusal::Exhausted => (StatusCode::INSUFFICIENT_STORAGE, "exhausted"),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "refused"),
         };

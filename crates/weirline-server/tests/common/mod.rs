@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use weirline_handshake::{ClientRequest, OriginPolicy, WsUrl};
-use weirline_log::{EventLog as _, MemoryConfig, MemoryLog, MemoryReader};
+use weirline_log::{EventLog as _, LogReader, LogWriter, MemoryConfig, MemoryLog, MemoryReader};
 use weirline_server::{Config, ServeError, serve};
 use weirline_tokio::{
     ConnectError, Connection, Delivery, Driver, End, Entropy, Handle, Inbox, InboxLimits, Listener, Message,
@@ -55,11 +55,11 @@ type Serving = JoinHandle<Result<(), ServeError>>;
 
 /// A running server.
 #[derive(Clone)]
-pub(crate) struct Server {
+pub(crate) struct Server<R = MemoryReader> {
     dial: mpsc::Sender<DuplexStream>,
     stop: Rc<RefCell<Option<oneshot::Sender<()>>>>,
     task: Rc<RefCell<Option<Serving>>>,
-    pub(crate) log: MemoryReader,
+    pub(crate) log: R,
     pub(crate) exhausted: Rc<Exhausted>,
 }
 
@@ -75,9 +75,14 @@ pub(crate) fn config() -> Config {
 
 impl Server {
     pub(crate) fn start(config: Config) -> Self {
+        Self::over(config, MemoryLog::new(MemoryConfig::default(), 1).split())
+    }
+}
+
+impl<R: LogReader + Unpin + 'static> Server<R> {
+    pub(crate) fn over(config: Config, (writer, log): (impl LogWriter + 'static, R)) -> Self {
         let (dial, dialled) = mpsc::channel(16);
         let (stop, stopped) = oneshot::channel::<()>();
-        let (writer, log) = MemoryLog::new(MemoryConfig::default(), 1).split();
         let shutdown = async {
             let _ = stopped.await;
         };
@@ -143,11 +148,14 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) async fn open(server: &Server, path: &str) -> Self {
+    pub(crate) async fn open<R: LogReader + Unpin + 'static>(server: &Server<R>, path: &str) -> Self {
         Self::try_open(server, path).await.unwrap()
     }
 
-    pub(crate) async fn try_open(server: &Server, path: &str) -> Result<Self, ConnectError> {
+    pub(crate) async fn try_open<R: LogReader + Unpin + 'static>(
+        server: &Server<R>,
+        path: &str,
+    ) -> Result<Self, ConnectError> {
         Self::over(server.dial(64 << 10).await, path).await
     }
 

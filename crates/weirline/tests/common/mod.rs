@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -22,19 +24,63 @@ pub(crate) struct Server {
     child: Child,
     address: String,
     stderr: Option<ChildStderr>,
+    /// Removed with the server.
+    _data: Option<DataDir>,
+}
+
+/// A directory for a log, which is removed when this is dropped.
+pub(crate) struct DataDir(PathBuf);
+
+impl DataDir {
+    /// The name of a directory that is not there yet.
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("data-{}-{number}", std::process::id());
+        Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for DataDir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Server {
-    /// Starts `weirline ARGS --listen 127.0.0.1:0` and waits until it says where it listens.
+    /// Starts `weirline ARGS --listen 127.0.0.1:0` and waits until it says where it listens. A `serve` that does not say where
+    /// its log is gets a directory of its own.
     pub(crate) fn start(args: &[&str]) -> Self {
         Self::start_by(Command::new(env!("CARGO_BIN_EXE_weirline")), args)
     }
 
     /// The same, where `command` ends by running the binary with the arguments that follow.
-    pub(crate) fn start_by(mut command: Command, args: &[&str]) -> Self {
+    pub(crate) fn start_by(command: Command, args: &[&str]) -> Self {
+        Self::listen_by(command, "127.0.0.1:0", args)
+    }
+
+    /// The same at an address that a server had before.
+    pub(crate) fn start_at(address: &str, args: &[&str]) -> Self {
+        Self::listen_by(Command::new(env!("CARGO_BIN_EXE_weirline")), address, args)
+    }
+
+    fn listen_by(mut command: Command, address: &str, args: &[&str]) -> Self {
+        let names_log = args.contains(&"--data-dir") || args.contains(&"--durability");
+        let data = (args[0] == "serve" && !names_log).then(DataDir::new);
+        if let Some(data) = &data {
+            command.env("WEIRLINE_DATA_DIR", data.path());
+        }
         let mut child = command
             .args(args)
-            .args(["--listen", "127.0.0.1:0", "--workers", "2"])
+            .args(["--listen", address, "--workers", "2"])
             .env("RUST_LOG", "debug")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -54,6 +100,7 @@ impl Server {
             child,
             address,
             stderr,
+            _data: data,
         }
     }
 
@@ -75,6 +122,12 @@ impl Server {
             .status()
             .unwrap();
         assert!(status.success());
+    }
+
+    /// Ends it as a crash does: nothing runs in it any more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Waits for the end; returns the status and the log.
