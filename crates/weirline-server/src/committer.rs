@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use tracing::{debug, error, info};
-use weirline_log::{Command, LogError, LogWriter, Outcome, SessionId};
+use weirline_log::{AttachKind, Command, LogError, LogWriter, Outcome, SessionId};
 
 use crate::clock;
-use crate::hub::{CommitterMail, ConnId, Hub, Reply, Submission, WorkerMail};
+use crate::hub::{CommitterMail, ConnId, Fence, Hub, Reply, Submission, WorkerMail};
 use crate::sessions::Sessions;
 
 /// Takes the batches of all connections, commits them as one, and answers.
@@ -175,8 +175,12 @@ fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Co
             let Some(conn) = from else { return };
             info!(event = "session.attached", %conn, %session, %attach, ?kind, %count, ?previous, "session attached");
             if let Some(loser) = sessions.attached(session, attach, conn) {
+                let fence = match kind {
+                    AttachKind::Repeated => Fence::Repeated,
+                    _ => Fence::Superseded,
+                };
                 hub.worker(loser.worker)
-                    .put(|mail: &mut WorkerMail| mail.fenced.push(loser));
+                    .put(|mail: &mut WorkerMail| mail.fenced.push((loser, fence)));
             }
         }
         (Command::Attach { session, attach, .. }, Outcome::AttachRefused(refusal)) => {
@@ -348,7 +352,8 @@ mod tests {
         let mut world = World::new();
         world.one(A, world.attach(1));
         let mail = world.batch(vec![(B, vec![world.attach(2)])]);
-        assert_eq!((&mail[0].fenced[..], &mail[1].fenced[..]), (&[A][..], &[][..]));
+        assert_eq!(mail[0].fenced, [(A, Fence::Superseded)]);
+        assert_eq!(mail[1].fenced, []);
         assert!(!world.can_publish(A, 1, 1) && world.can_publish(B, 2, 1));
         // The loser's end does not detach the winner.
         world.batch(vec![(A, vec![world.detach(1)])]);

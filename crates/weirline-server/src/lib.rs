@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+mod admission;
 mod alarm;
 mod clock;
 mod committer;
@@ -13,6 +14,7 @@ mod registry;
 mod routes;
 pub mod runtime;
 mod serve;
+mod session;
 mod sessions;
 mod stream;
 mod worker;

@@ -378,7 +378,7 @@ impl Session {
     }
 
     /// The streams that are subscribed or about to be, in order.
-    pub fn streams(&self) -> impl Iterator<Item = &StreamId> {
+    pub fn streams(&self) -> impl Iterator<Item = &StreamId> + Clone {
         self.streams.keys()
     }
 
