@@ -75,9 +75,14 @@ pub(crate) fn config() -> Config {
 
 impl Server {
     pub(crate) fn start(config: Config) -> Self {
+        Self::start_over(config, MemoryConfig::default())
+    }
+
+    /// Over a log with limits of its own.
+    pub(crate) fn start_over(config: Config, log: MemoryConfig) -> Self {
         let (dial, dialled) = mpsc::channel(16);
         let (stop, stopped) = oneshot::channel::<()>();
-        let (writer, log) = MemoryLog::new(MemoryConfig::default(), 1).split();
+        let (writer, log) = MemoryLog::new(log, 1).split();
         let shutdown = async {
             let _ = stopped.await;
         };
