@@ -11,7 +11,7 @@ use weirline_resume::{
 };
 
 use crate::common::Server;
-use crate::peer::{Got, Peer};
+use crate::peer::{Got, Peer, Stream};
 
 /// How a HELLO travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +89,10 @@ impl Client {
 
     /// Connects anew; what there was before is dropped without a word.
     pub(crate) async fn dial(&mut self, server: &Server) {
+        self.dial_over(server.dial(1 << 20).await).await;
+    }
+
+    pub(crate) async fn dial_over(&mut self, stream: impl Stream + 'static) {
         self.dials += 1;
         self.dial = self.machine.dial(now(), [self.dials; 16], None).unwrap();
         let said = self.machine.upgrade_value().filter(|_| self.way != Way::Message);
@@ -100,7 +104,7 @@ impl Client {
             (None, _) => {}
         }
         fields.push(("Sec-WebSocket-Protocol", &offers[..]));
-        self.peer = Some(Peer::open_with(server, form, &fields).await);
+        self.peer = Some(Peer::open_over(stream, form, &fields).await);
         self.machine.handle_connected(self.dial, now(), said.is_some());
         self.flush().await;
     }

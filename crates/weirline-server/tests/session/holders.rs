@@ -98,7 +98,7 @@ fn many_holders_in_turn_keep_one_numbering() {
         let welcome = peer.expect_type("welcome").await;
         let mut before = peer;
         for attach in 2..40 {
-            let form = FORMS[attach as usize % 2];
+            let form = if attach % 2 == 0 { FORMS[0] } else { FORMS[1] };
             let hello = hello_again(&welcome, attach, "");
             let mut peer = Peer::open_saying(&server, form, &hello).await;
             let again = peer.expect_type("welcome").await;

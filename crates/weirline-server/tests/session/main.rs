@@ -11,6 +11,7 @@ mod logs;
 mod peer;
 mod refusals;
 mod slow;
+mod sockets;
 
 use weirline_resume::wire::Form;
 

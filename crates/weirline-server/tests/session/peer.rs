@@ -1,6 +1,6 @@
 //! The far end of a connection to `/v1/ws`, frame by frame. What is said and heard is JSON here, whatever form is spoken.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use weirline_log::PayloadKind;
 use weirline_resume::wire::{AttachValue, ClientMessage, Form, ServerMessage};
 
@@ -14,8 +14,13 @@ pub(crate) enum Got {
     End,
 }
 
+/// A pipe, or a socket.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
 pub(crate) struct Peer {
-    stream: DuplexStream,
+    stream: Box<dyn Stream>,
     read: Vec<u8>,
     pub(crate) form: Form,
 }
@@ -58,7 +63,12 @@ impl Peer {
         Self::open_over(server.dial(1 << 20).await, form, fields).await
     }
 
-    pub(crate) async fn open_over(mut stream: DuplexStream, form: Form, fields: &[(&str, &str)]) -> Self {
+    pub(crate) async fn open_over(
+        stream: impl Stream + 'static,
+        form: Form,
+        fields: &[(&str, &str)],
+    ) -> Self {
+        let mut stream: Box<dyn Stream> = Box::new(stream);
         stream.write_all(request(fields).as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -76,15 +86,15 @@ impl Peer {
     /// One frame, masked with the key 0. `false` when the stream is over.
     pub(crate) async fn frame(&mut self, opcode: u8, payload: &[u8]) -> bool {
         let mut frame = vec![0x80 | opcode];
-        match payload.len() {
-            len @ 0..=125 => frame.push(0x80 | len as u8),
-            len @ 126..=0xFFFF => {
+        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+            (Ok(len @ 0..=125), _) => frame.push(0x80 | len),
+            (_, Ok(len)) => {
                 frame.push(0x80 | 126);
-                frame.extend((len as u16).to_be_bytes());
+                frame.extend(len.to_be_bytes());
             }
-            len => {
+            _ => {
                 frame.push(0x80 | 127);
-                frame.extend((len as u64).to_be_bytes());
+                frame.extend((payload.len() as u64).to_be_bytes());
             }
         }
         frame.extend([0; 4]);

@@ -51,20 +51,20 @@ fn a_wrong_hello_in_the_upgrade_is_rejected_in_band() {
             let offers = |more: &str| format!("{}{more}", form.subprotocol());
             let token = format!(", weirline.attach.{hello}");
             let long = "A".repeat(8193);
-            let cases: [(Vec<(&str, &str)>, String, &str); 8] = [
-                (vec![attach(&hello), attach(&hello)], offers(""), "bad-message"),
-                (vec![attach(&hello)], offers(&token), "bad-message"),
-                (vec![attach("?")], offers(""), "bad-message"),
-                (vec![attach("")], offers(""), "bad-message"),
-                (vec![attach("FA")], offers(""), "bad-message"),
-                (vec![attach(&long)], offers(""), "bad-message"),
-                (vec![attach("\u{e9}")], offers(""), "bad-message"),
-                (vec![], offers(", weirline.attach.eyJ0Ijoi"), "bad-message"),
+            let cases = [
+                (vec![attach(&hello), attach(&hello)], offers("")),
+                (vec![attach(&hello)], offers(&token)),
+                (vec![attach("?")], offers("")),
+                (vec![attach("")], offers("")),
+                (vec![attach("FA")], offers("")),
+                (vec![attach(&long)], offers("")),
+                (vec![attach("\u{e9}")], offers("")),
+                (vec![], offers(", weirline.attach.eyJ0Ijoi")),
             ];
-            for (mut fields, offers, code) in cases {
+            for (mut fields, offers) in cases {
                 fields.push(("Sec-WebSocket-Protocol", &offers));
                 let mut peer = Peer::open_with(&server, form, &fields).await;
-                peer.expect_reject(code).await;
+                peer.expect_reject("bad-message").await;
             }
         });
     }
