@@ -7,7 +7,6 @@ mod admission;
 mod client;
 mod flows;
 mod holders;
-mod logs;
 mod peer;
 mod refusals;
 mod slow;

@@ -1,4 +1,13 @@
-//! What is logged of a session: its facts, and nothing that opens it.
+//! What is logged of a session: its facts, and nothing that opens it. A program of its own, since there is one log for all its threads.
+
+#[path = "../session/client.rs"]
+#[allow(dead_code, reason = "each program uses a part of this")]
+mod client;
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../session/peer.rs"]
+#[allow(dead_code, reason = "each program uses a part of this")]
+mod peer;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
@@ -8,7 +17,6 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use weirline_resume::wire::Form;
 
-use crate::FORMS;
 use crate::client::{Client, Way};
 use crate::common::{Server, config, run};
 use crate::peer::{Peer, field, hello_again, hello_new, value};
@@ -56,11 +64,13 @@ impl Subscriber for Logged {
 /// Neither the token nor the value of the upgrade nor a payload nor a credential is there, however the session goes; what happened is.
 #[test]
 fn no_secret_is_logged_and_what_happened_is() {
-    for form in FORMS {
-        let logged = Logged::default();
+    let logged = Logged::default();
+    tracing::subscriber::set_global_default(logged.clone()).unwrap();
+    for form in [Form::Json, Form::Binary] {
+        logged.0.lock().unwrap().clear();
         let secrets = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&secrets);
-        tracing::subscriber::with_default(logged.clone(), || run(session(form, told)));
+        run(session(form, told));
         let text = logged.0.lock().unwrap().clone();
         for secret in secrets.lock().unwrap().iter() {
             assert!(
