@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weirline_handshake::{OriginPolicy, Validate};
-use weirline_resume::{Prefix, SessionConfig, TextServerConfig};
+use weirline_resume::{Prefix, SessionConfig, TextServerConfig, Verdict};
 use weirline_tokio::AcceptSettings;
 
 /// The application's own check of every upgrade request (R4).
 pub type Validation = Arc<dyn Validate + Send + Sync>;
+
+/// The application's judgement of a credential in a HELLO or an AUTH on `/v1/ws`. It must answer at once: it is called by the
+/// connection's worker.
+pub type Judge = Arc<dyn Fn(&str) -> Verdict + Send + Sync>;
 
 /// The server's settings. The defaults are for production: no origin is allowed, and there is no `/echo`.
 #[derive(Clone)]
@@ -50,6 +54,9 @@ pub struct Config {
     /// How many sessions may be attached on `/v1/ws` in a second, over all workers. Default 2000; `None` is no limit. Whoever comes over
     /// it is told when to come back, spread below [`SessionConfig::retry_max`].
     pub attach_rate: Option<NonZeroU32>,
+    /// Judges credentials on `/v1/ws`. Default: none, and every credential is refused. A session belongs to the principal that made it;
+    /// who shows no credential is nobody.
+    pub credentials: Option<Judge>,
     /// Over which time the clients of `/v1/ws` are asked to leave at a shutdown, each at its own moment. Default 5 s, and not longer than
     /// [`shutdown_timeout`](Self::shutdown_timeout).
     pub drain_over: Duration,
@@ -92,6 +99,7 @@ impl Default for Config {
             binary_connection: Arc::new(binary_connection),
             session: Arc::default(),
             attach_rate: NonZeroU32::new(2000),
+            credentials: None,
             drain_over: Duration::from_secs(5),
             text: Arc::new(text),
             session_ttl: Duration::from_secs(300),
@@ -106,6 +114,7 @@ impl fmt::Debug for Config {
             .field("workers", &self.workers)
             .field("origins", &self.origins)
             .field("validation", &self.validation.is_some())
+            .field("credentials", &self.credentials.is_some())
             .field("echo", &self.echo)
             .field("connections_max", &self.connections_max)
             .field("session_ttl", &self.session_ttl)

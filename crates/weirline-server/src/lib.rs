@@ -19,6 +19,6 @@ mod sessions;
 mod stream;
 mod worker;
 
-pub use config::{Config, Validation};
+pub use config::{Config, Judge, Validation};
 pub use error::ServeError;
 pub use serve::serve;

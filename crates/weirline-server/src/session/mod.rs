@@ -1,5 +1,6 @@
 //! `/v1/ws`: a session with many streams over one connection, in the JSON or the binary form.
 
+mod credentials;
 mod told;
 
 use std::cell::RefCell;
@@ -9,22 +10,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info};
+use tracing::{debug, error, info};
 use weirline_log::{Command, Entry, LogReader};
 use weirline_resume::wire::Form;
-use weirline_resume::{Close, JsonTails, Outgoing, Session, SessionConfig, SessionEntropy, Verdict};
+use weirline_resume::{Close, JsonTails, Outgoing, Session, SessionConfig, SessionEntropy};
 use weirline_tokio::{Cause, CloseCode, Context, End, Entropy, Event, Handler, HandlerError, SendError};
 
 use crate::admission::share;
+use crate::config::Judge;
 use crate::echo::{leave, log_end};
 use crate::hub::{Fence, Hub, Reply, Submission};
 use crate::registry::{News, Place, Stage};
 use crate::routes::Asked;
 use crate::stream::{message_kind, payload_kind};
 use crate::{Config, clock};
+use credentials::Credentials;
+use told::Told;
 
 /// What the connections of one worker share to serve sessions.
-#[derive(Debug)]
 pub(crate) struct Sessions<R> {
     hub: Hub,
     reader: R,
@@ -32,6 +35,7 @@ pub(crate) struct Sessions<R> {
     json: Arc<SessionConfig>,
     binary: Arc<SessionConfig>,
     attach_rate: Option<NonZeroU32>,
+    judge: Option<Judge>,
     break_after_max: Duration,
     drain_over: Duration,
     drain_deadline: Duration,
@@ -56,6 +60,7 @@ impl<R> Sessions<R> {
             json: of(&config.json_connection, Form::Json),
             binary: of(&config.binary_connection, Form::Binary),
             attach_rate: config.attach_rate,
+            judge: config.credentials.clone(),
             break_after_max: config.break_after_max,
             drain_over: config.drain_over.min(config.shutdown_timeout),
             drain_deadline: config.shutdown_timeout.saturating_sub(left / 2),
@@ -98,6 +103,8 @@ struct Inner<R> {
     shared: Rc<Sessions<R>>,
     session: Session,
     form: Form,
+    credentials: Credentials,
+    told: Told,
     /// The HELLO is counted in the rate at which sessions are attached.
     admitted: bool,
     /// A submission is with the committer.
@@ -126,6 +133,8 @@ impl<R: LogReader> SessionHandler<R> {
             place,
             shared,
             form: asked.form,
+            credentials: Credentials::default(),
+            told: Told::default(),
             admitted: !asked.hellos.is_empty(),
             in_flight: false,
             draining: false,
@@ -168,11 +177,9 @@ impl<R: LogReader> Inner<R> {
         if self.session.poll_timeout().is_some_and(|at| at <= now) {
             self.session.handle_timeout(now);
         }
-        // Nobody judges credentials here.
-        if self.session.poll_credential().is_some() {
-            info!(event = "session.credential_refused", conn = %self.place.id(), "no credential is accepted here");
-            self.session.handle_credential(now, Verdict::Refused);
-        }
+        let judge = self.shared.judge.as_ref();
+        self.credentials
+            .handle(now, judge, &mut self.session, &self.place);
     }
 
     /// Gives the committer what there is, unless it has something already: one submission at a time bounds its mailbox.
@@ -200,9 +207,9 @@ impl<R: LogReader> Inner<R> {
         let conn = self.place.id();
         self.place.watch(self.session.streams(), |stream, comes| {
             if comes {
-                info!(event = "session.subscribed", %conn, %stream, "stream subscribed");
+                debug!(event = "session.subscribed", %conn, %stream, "stream subscribed");
             } else {
-                info!(event = "session.unsubscribed", %conn, %stream, "stream no longer subscribed");
+                debug!(event = "session.unsubscribed", %conn, %stream, "stream no longer subscribed");
             }
         });
     }
@@ -236,7 +243,7 @@ impl<R: LogReader> Inner<R> {
                 self.waiting = Some(outgoing);
                 return Ok(false);
             }
-            told::log(&self.place, self.form, &outgoing);
+            self.told.log(&self.place, self.form, &outgoing);
             let Outgoing {
                 kind,
                 prefix,
@@ -340,7 +347,8 @@ impl<R: LogReader> Handler for SessionHandler<R> {
     }
 
     fn next_wake(&self) -> Option<Instant> {
-        self.0.session.poll_timeout()
+        let timers = [self.0.session.poll_timeout(), self.0.credentials.deadline()];
+        timers.into_iter().flatten().min()
     }
 
     fn on_end(&mut self, end: &End) {
@@ -359,5 +367,18 @@ impl<R> Drop for Inner<R> {
                 commands,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weirline_log::MemoryReader;
+
+    /// What an idle session has beside its driver, before its first subscription.
+    #[test]
+    fn idle_sessions_stay_small() {
+        let inner = size_of::<Inner<MemoryReader>>();
+        assert!(inner <= 896, "{inner}");
     }
 }

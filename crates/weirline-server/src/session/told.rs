@@ -6,11 +6,29 @@ use weirline_resume::wire::{Fault, Form, ServerMessage, Sub};
 
 use crate::registry::Place;
 
-/// One line for what changes something. What comes with every message (DATA, PUBACK, CREDIT, PONG) is not worth one.
-pub(super) fn log(place: &Place, form: Form, outgoing: &Outgoing) {
-    if !is_rare(form, outgoing) || !enabled!(tracing::Level::INFO) {
-        return;
+/// How many lines a connection has had. A client that subscribes and unsubscribes without end does not fill the log.
+#[derive(Debug, Default)]
+pub(super) struct Told(u32);
+
+impl Told {
+    /// One line for what changes something. What comes with every message (DATA, PUBACK, CREDIT, PONG) is not worth one.
+    pub(super) fn log(&mut self, place: &Place, form: Form, outgoing: &Outgoing) {
+        if self.0 > LINES_MAX || !is_rare(form, outgoing) || !enabled!(tracing::Level::INFO) {
+            return;
+        }
+        self.0 += 1;
+        if self.0 > LINES_MAX {
+            info!(event = "session.told_much", conn = %place.id(), "what else it is told is not logged");
+        } else {
+            write(place, form, outgoing);
+        }
     }
+}
+
+/// So many lines of a connection.
+const LINES_MAX: u32 = 2000;
+
+fn write(place: &Place, form: Form, outgoing: &Outgoing) {
     let message = outgoing.to_vec();
     let Ok(Some(message)) = ServerMessage::decode(form, outgoing.kind, &message) else {
         return;

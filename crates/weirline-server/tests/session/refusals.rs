@@ -1,10 +1,11 @@
 //! Bad input: each is answered as the protocol says, and costs nobody else anything.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
-use weirline_resume::SessionConfig;
+use tokio::time::{Instant, sleep};
 use weirline_resume::wire::{Form, Limits};
+use weirline_resume::{SessionConfig, Verdict};
 use weirline_server::Config;
 
 use crate::FORMS;
@@ -209,6 +210,67 @@ fn credentials_are_refused_by_default() {
             }
             peer.say(r#"{"t":"pub","seq":1,"stream":"s","text":"x"}"#).await;
             peer.expect(&[r#"{"t":"puback","seq":1}"#]).await;
+        });
+    }
+}
+
+/// A judge binds sessions to principals: `NAME` is good for a minute, and whose a live connection is stays as it is.
+#[test]
+fn an_application_judges_credentials() {
+    let judge = |credential: &str| match credential.strip_prefix("i-am-") {
+        Some(name) => Verdict::Accepted {
+            principal: name.into(),
+            expires: Some(Duration::from_secs(60)),
+        },
+        None => Verdict::Refused,
+    };
+    let with = |hello: &str, credential: &str| {
+        hello.replace(r#""subs""#, &format!(r#""credential":"{credential}","subs""#))
+    };
+    for form in FORMS {
+        run(async move {
+            let server = Server::start(Config {
+                credentials: Some(Arc::new(judge)),
+                ..config()
+            });
+            let begun = Instant::now();
+            let mut peer = Peer::open_saying(&server, form, &with(&hello_new(""), "i-am-ann")).await;
+            let welcome = peer.expect_type("welcome").await;
+            for (credential, answer) in [
+                ("i-am-ann", r#"{"t":"auth","expires":60000}"#),
+                ("i-am-bob", r#""code":"auth-refused""#),
+                ("nobody", r#""code":"auth-refused""#),
+            ] {
+                sleep(Duration::from_secs(1)).await;
+                peer.say(&format!(r#"{{"t":"auth","credential":"{credential}"}}"#))
+                    .await;
+                let heard = peer.expect_type("auth").await;
+                assert!(heard.contains(answer), "{credential}: {heard}");
+            }
+            let second = hello_again(&welcome, 2, "");
+            for (hello, code) in [
+                (with(&second, "i-am-bob"), "bad-token"),
+                (second.clone(), "bad-token"),
+                (with(&second, "nobody"), "auth-refused"),
+            ] {
+                Peer::open_saying(&server, form, &hello)
+                    .await
+                    .expect_reject(code)
+                    .await;
+            }
+            // A minute behind the last that was accepted.
+            let mut heard = peer.hear().await;
+            while heard.contains(r#""t":"ping""#) {
+                heard = peer.hear().await;
+            }
+            assert!(
+                heard.contains(r#""code":"auth-expired","resumable":true"#),
+                "{heard}"
+            );
+            assert_eq!(begun.elapsed().as_secs(), 61);
+            peer.expect(&["1008 auth-expired"]).await;
+            let mut peer = Peer::open_saying(&server, form, &with(&second, "i-am-ann")).await;
+            peer.expect_type("welcome").await;
         });
     }
 }
