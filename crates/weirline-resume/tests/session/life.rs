@@ -176,7 +176,7 @@ fn an_outcome_without_a_command_is_a_defect_of_the_caller() {
 #[test]
 fn answers_that_wait_are_bounded_in_bytes() {
     let mut bench = Bench::quiet();
-    let subs = [1, 2, 3].map(|sub| format!(r#"{{"t":"sub","sub":{sub},"stream":"{}","after":0}}"#, sub));
+    let subs = [1, 2, 3].map(|sub| format!(r#"{{"t":"sub","sub":{sub},"stream":"{sub}","after":0}}"#));
     bench.say(&[&subs[0], &subs[1], &subs[2]]);
     let ping = r#"{"t":"ping","echo":1,"subs":[{"sub":1},{"sub":2},{"sub":3}]}"#;
     let answer = bench.say(&[ping])[0].len();

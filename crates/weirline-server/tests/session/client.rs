@@ -1,6 +1,7 @@
 //! The client's machine of `weirline-resume` over a connection.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
@@ -192,7 +193,14 @@ impl Client {
 
     /// Goes on until this holds; the connection must last.
     pub(crate) async fn until(&mut self, mut holds: impl FnMut(&Self) -> bool) {
+        // Of the paused clock: heartbeats alone would go on for ever.
+        let patience = Instant::now() + Duration::from_secs(3600);
         while !holds(self) {
+            assert!(
+                Instant::now() < patience,
+                "nothing for an hour: {:?}",
+                self.events
+            );
             assert!(self.step().await, "over: {:?}", self.events);
         }
     }

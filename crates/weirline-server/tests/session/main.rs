@@ -7,6 +7,7 @@ mod admission;
 mod client;
 mod flows;
 mod holders;
+mod hostile;
 mod peer;
 mod refusals;
 mod slow;
