@@ -53,6 +53,7 @@ SUBSCRIBERS = {
     "sub websocket-client": "sub_websocket_client.py",
     "sub ws (node)": "sub_ws.mjs",
 }
+SESSIONS = {"session websockets": "session_websockets.py", "session ws (node)": "session_ws.mjs"}
 PUBLISHERS = {"pub websockets": "pub_websockets.py", "pub ws (node)": "pub_ws.mjs"}
 
 
@@ -89,6 +90,17 @@ async def both(settings: Settings, stream: str) -> Result:
     return result
 
 
+async def session(settings: Settings, name: str, stream: str) -> Result:
+    """A session of the JSON form that publishes and subscribes, through a cutting proxy."""
+    volume = plan.Volume(up=volume_of(settings, header=6), down=volume_of(settings, header=2))
+    out = settings.work / f"{name.replace(' ', '-')}-{stream}.txt"
+    arguments = [stream, str(settings.work / "lines.txt"), str(out)]
+    result = await through_proxy(settings, name, SESSIONS[name], None, arguments, volume, "up")
+    if out.exists():
+        result.problems += judge.received(str(out), settings.lines)
+    return result
+
+
 async def fresh(settings: Settings, stream: str) -> Result:
     """A subscriber from 0, not cut, after the publisher is done: what does the log hold?"""
     name = f"log of {stream}"
@@ -102,7 +114,7 @@ async def fresh(settings: Settings, stream: str) -> Result:
 
 
 async def through_proxy(
-    settings: Settings, name: str, script: str, stream: str, arguments: list[str], volume: plan.Volume, main: str
+    settings: Settings, name: str, script: str, stream: str | None, arguments: list[str], volume: plan.Volume, main: str
 ) -> Result:
     cuts = plan.make(settings.seed, f"{name}/{stream}", settings.cuts, settings.attach_cuts, volume, main)
     proxy = CuttingProxy(settings.server, cuts, f"{settings.seed}/{name}")
@@ -168,8 +180,9 @@ def state(result: Result) -> str:
     return "" if result.proxy is None else f"; proxy: {result.proxy.state()}"
 
 
-def url(server: tuple[str, int], stream: str) -> str:
-    return f"ws://{server[0]}:{server[1]}/v1/streams/{stream}"
+def url(server: tuple[str, int], stream: str | None) -> str:
+    """Of one stream as text, or of a session with many."""
+    return f"ws://{server[0]}:{server[1]}/v1/{'ws' if stream is None else f'streams/{stream}'}"
 
 
 def volume_of(settings: Settings, header: int) -> int:

@@ -71,18 +71,19 @@ class Server:
 
 
 async def run(settings: Settings, only: str) -> list[harness.Result]:
-    """One stream with every subscriber at work while the first publisher fills it, one for the second publisher, and one
-    for a client that publishes and subscribes."""
+    """One stream with every subscriber at work while the first publisher fills it, one for the second publisher, one for a
+    client that publishes and subscribes, and one for each client that does so in the JSON form."""
     first, second = harness.PUBLISHERS
     names = [name for name in harness.SUBSCRIBERS if only in name]
     work = [harness.subscribe(settings, name, "lines-1") for name in names]
     work += [harness.publish(settings, first, "lines-1"), harness.publish(settings, second, "lines-2")]
     work += [harness.both(settings, "lines-3")]
+    work += [harness.session(settings, name, f"lines-{number}") for number, name in enumerate(harness.SESSIONS, 4)]
     progress = asyncio.create_task(show_progress(settings, time.monotonic()))
     try:
         results = await asyncio.gather(*work)
         if not settings.failed.is_set():
-            results += await asyncio.gather(*(harness.fresh(settings, f"lines-{number}") for number in (1, 2, 3)))
+            results += await asyncio.gather(*(harness.fresh(settings, f"lines-{number}") for number in range(1, 6)))
     finally:
         progress.cancel()
     return results

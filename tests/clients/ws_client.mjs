@@ -1,4 +1,4 @@
-// What both clients on node's `ws` share: dialling again and again, and noticing silence.
+// What the clients on node's `ws` share: dialling again and again, and noticing silence.
 import { createRequire } from "node:module";
 
 const require = createRequire(`${process.env.WEIRLINE_NODE_FOLDER}/`);
@@ -18,7 +18,8 @@ export function violation(text) {
 }
 
 /**
- * Connects until `client.done()`. The client has `opening()` -> messages, `receive(text)` -> messages, `done()`.
+ * Connects until `client.done()`. The client has `opening()` -> messages, `receive(text)` -> messages, `done()`, and a
+ * `subprotocol` unless it speaks the text form.
  */
 export async function run(url, client) {
   while (!client.done()) {
@@ -29,7 +30,7 @@ export async function run(url, client) {
 
 function attempt(url, client) {
   return new Promise((resolve) => {
-    const socket = new WebSocket(url, SUBPROTOCOL, { origin: ORIGIN, handshakeTimeout: 2000, maxPayload: 0 });
+    const socket = new WebSocket(url, client.subprotocol ?? SUBPROTOCOL, { origin: ORIGIN, handshakeTimeout: 2000, maxPayload: 0 });
     let alive = true;
     const heartbeat = setInterval(() => {
       if (!alive) return socket.terminate();

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
-use weirline_log::{Command, LogError, LogWriter, Outcome, SessionId, StreamId, Upkeep};
+use weirline_log::{AttachKind, Command, LogError, LogWriter, Outcome, SessionId, StreamId, Upkeep};
 
 use crate::clock;
-use crate::hub::{CommitterMail, ConnId, Hub, Reply, Request, Submission, WorkerMail};
+use crate::hub::{CommitterMail, ConnId, Fence, Hub, Reply, Request, Submission, WorkerMail};
 use crate::salvage::{self, Health};
 use crate::sessions::Sessions;
 
@@ -307,8 +307,12 @@ fn follow(sessions: &mut Sessions, hub: &Hub, from: Option<ConnId>, command: &Co
             let Some(conn) = from else { return };
             info!(event = "session.attached", %conn, %session, %attach, ?kind, %count, ?previous, "session attached");
             if let Some(loser) = sessions.attached(session, attach, conn) {
+                let fence = match kind {
+                    AttachKind::Repeated => Fence::Repeated,
+                    _ => Fence::Superseded,
+                };
                 hub.worker(loser.worker)
-                    .put(|mail: &mut WorkerMail| mail.fenced.push(loser));
+                    .put(|mail: &mut WorkerMail| mail.fenced.push((loser, fence)));
             }
         }
         (Command::Attach { session, attach, .. }, Outcome::AttachRefused(refusal)) => {

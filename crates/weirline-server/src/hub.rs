@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 use weirline_log::{Command, Outcome, StreamId};
 
+use crate::admission::Admission;
 use crate::mailbox::{Mail, Mailbox};
 
 /// The name of a connection: its worker, its place there, and how often that place was used. Never used twice.
@@ -50,6 +51,7 @@ struct Shared {
     workers: Box<[Mailbox<WorkerMail>]>,
     /// Sockets that are open, in their handshake or after it, over all workers.
     sockets: AtomicUsize,
+    admission: Admission,
 }
 
 /// For the committer: what the connections want committed, in the order in which it was left here.
@@ -81,10 +83,19 @@ pub(crate) struct Request {
 pub(crate) struct WorkerMail {
     /// At most one for each of its connections.
     pub(crate) replies: Vec<(ConnId, Reply)>,
-    /// Connections that have lost their session to a higher attach.
-    pub(crate) fenced: Vec<ConnId>,
+    /// Connections that have lost their session.
+    pub(crate) fenced: Vec<(ConnId, Fence)>,
     /// Streams that have grown.
     pub(crate) grown: BTreeSet<StreamId>,
+}
+
+/// To whom a connection has lost its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fence {
+    /// To a higher attach.
+    Superseded,
+    /// To the same dial on another connection.
+    Repeated,
 }
 
 /// What became of a [`Submission`].
@@ -114,6 +125,7 @@ impl Hub {
             committer: Mailbox::default(),
             workers: (0..workers).map(|_| Mailbox::default()).collect(),
             sockets: AtomicUsize::new(0),
+            admission: Admission::default(),
         }))
     }
 
@@ -142,6 +154,11 @@ impl Hub {
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = &Mailbox<WorkerMail>> {
         self.0.workers.iter()
+    }
+
+    /// The rate at which sessions are attached, over all workers.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.0.admission
     }
 
     /// Counts a socket that was accepted; the second value says how many there were before it.

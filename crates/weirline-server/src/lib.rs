@@ -1,6 +1,7 @@
 #![forbid(unsafe_code)]
 #![doc = include_str!("../README.md")]
 
+mod admission;
 mod alarm;
 mod api;
 mod clock;
@@ -16,12 +17,13 @@ mod routes;
 pub mod runtime;
 mod salvage;
 mod serve;
+mod session;
 mod sessions;
 mod stream;
 mod worker;
 
 pub use api::ApiConfig;
-pub use config::{Config, Validation};
+pub use config::{Config, Judge, Validation};
 pub use error::ServeError;
 pub use log::{LogSettings, Retention};
 pub use serve::serve;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use weirline_log::StreamId;
 
 use crate::clock;
-use crate::hub::{ConnId, Reply, SocketGuard, WorkerMail};
+use crate::hub::{ConnId, Fence, Reply, SocketGuard, WorkerMail};
 
 /// How far the shutdown has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,11 +55,29 @@ struct Slot {
     _socket: SocketGuard,
 }
 
-/// What a connection to a stream has besides.
-#[derive(Debug, Default)]
+/// What a connection to streams has besides.
+#[derive(Debug)]
 struct StreamSlot {
     news: News,
-    subscribed: Option<StreamId>,
+    watched: Watched,
+}
+
+/// What a connection is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watches {
+    /// Of nothing: it has no news.
+    Nothing,
+    /// That its stream has grown.
+    One,
+    /// Which of its streams have grown.
+    Many,
+}
+
+/// For thousands of subscribers of one stream each, a name more or less counts.
+#[derive(Debug)]
+enum Watched {
+    One(Option<StreamId>),
+    Many(BTreeSet<StreamId>),
 }
 
 /// What happened for a connection since it last looked.
@@ -67,10 +85,12 @@ struct StreamSlot {
 pub(crate) struct News {
     /// The reply to its submission; it has at most one outstanding.
     pub(crate) reply: Option<Reply>,
-    /// A higher attach has its session.
-    pub(crate) fenced: bool,
-    /// Its stream has grown.
+    /// It has lost its session.
+    pub(crate) fenced: Option<Fence>,
+    /// Its stream has grown, or one of its streams.
     pub(crate) grown: bool,
+    /// Which of many. Never more than are watched, and one that is not watched any more does no harm.
+    pub(crate) streams: BTreeSet<StreamId>,
 }
 
 impl Registry {
@@ -84,12 +104,12 @@ impl Registry {
         }))
     }
 
-    /// Takes in a connection, until the [`Place`] is dropped. `stream` says whether it will have news.
-    pub(crate) fn enter(&self, socket: SocketGuard, stream: bool) -> Place {
+    /// Takes in a connection, until the [`Place`] is dropped.
+    pub(crate) fn enter(&self, socket: SocketGuard, watches: Watches) -> Place {
         let mut table = self.0.table.borrow_mut();
         table.generation = table.generation.wrapping_add(1);
         let generation = table.generation;
-        let stream = stream.then(Box::default);
+        let stream = StreamSlot::new(watches).map(Box::new);
         let slot = table.slots.insert(Slot {
             generation,
             since: clock::now(),
@@ -141,8 +161,8 @@ impl Registry {
         for (id, reply) in mail.replies {
             table.news(id, |news| news.reply = Some(reply));
         }
-        for id in mail.fenced {
-            table.news(id, |news| news.fenced = true);
+        for (id, fence) in mail.fenced {
+            table.news(id, |news| news.fenced = news.fenced.or(Some(fence)));
         }
         for stream in mail.grown {
             let Some(subscribers) = table.subscribers.get(&stream) else {
@@ -150,8 +170,8 @@ impl Registry {
             };
             for &key in subscribers {
                 if let Some(slot) = table.slots.get_mut(key as usize) {
-                    if let Some(stream) = &mut slot.stream {
-                        stream.news.grown = true;
+                    if let Some(slot) = &mut slot.stream {
+                        slot.grown(&stream);
                     }
                     slot.wake();
                 }
@@ -170,6 +190,25 @@ impl Table {
         if let Some(stream) = &mut slot.stream {
             change(&mut stream.news);
             slot.wake();
+        }
+    }
+}
+
+impl StreamSlot {
+    fn new(watches: Watches) -> Option<Self> {
+        let watched = match watches {
+            Watches::Nothing => return None,
+            Watches::One => Watched::One(None),
+            Watches::Many => Watched::Many(BTreeSet::new()),
+        };
+        let news = News::default();
+        Some(Self { news, watched })
+    }
+
+    fn grown(&mut self, name: &StreamId) {
+        self.news.grown = true;
+        if let Watched::Many(_) = self.watched {
+            self.news.streams.insert(name.clone());
         }
     }
 }
@@ -248,7 +287,37 @@ impl Place {
     pub(crate) fn subscribe(&self, name: &StreamId) {
         self.with_stream(|subscribers, stream| {
             subscribers.entry(name.clone()).or_default().insert(self.id.slot);
-            stream.subscribed = Some(name.clone());
+            match &mut stream.watched {
+                Watched::One(one) => *one = Some(name.clone()),
+                Watched::Many(many) => drop(many.insert(name.clone())),
+            }
+        });
+    }
+
+    /// Makes `names` all that this place of many streams watches, in order and without repetition. Calls `changed` for each stream that
+    /// comes or goes, with whether it comes.
+    pub(crate) fn watch<'n>(
+        &self,
+        names: impl Iterator<Item = &'n StreamId> + Clone,
+        mut changed: impl FnMut(&StreamId, bool),
+    ) {
+        self.with_stream(|subscribers, stream| {
+            let Watched::Many(many) = &mut stream.watched else {
+                return;
+            };
+            if many.iter().eq(names.clone()) {
+                return;
+            }
+            let wanted: BTreeSet<StreamId> = names.cloned().collect();
+            for name in many.difference(&wanted) {
+                remove(subscribers, name, self.id.slot);
+                changed(name, false);
+            }
+            for name in wanted.difference(many) {
+                subscribers.entry(name.clone()).or_default().insert(self.id.slot);
+                changed(name, true);
+            }
+            *many = wanted;
         });
     }
 
@@ -266,15 +335,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut table = self.registry.0.table.borrow_mut();
         let slot = table.slots.try_remove(self.id.slot as usize);
-        let name = slot
-            .and_then(|slot| slot.stream)
-            .and_then(|stream| stream.subscribed);
-        if let Some(name) = name
-            && let Some(subscribers) = table.subscribers.get_mut(&name)
-        {
-            subscribers.remove(&self.id.slot);
-            if subscribers.is_empty() {
-                table.subscribers.remove(&name);
+        let table = &mut *table;
+        let watched = slot.and_then(|slot| slot.stream).map(|stream| stream.watched);
+        match watched {
+            None | Some(Watched::One(None)) => {}
+            Some(Watched::One(Some(name))) => remove(&mut table.subscribers, &name, self.id.slot),
+            Some(Watched::Many(names)) => {
+                for name in &names {
+                    remove(&mut table.subscribers, name, self.id.slot);
+                }
             }
         }
         if table.slots.is_empty() {
@@ -285,18 +354,27 @@ impl Drop for Place {
     }
 }
 
+fn remove(subscribers: &mut BTreeMap<StreamId, BTreeSet<u32>>, name: &StreamId, slot: u32) {
+    if let Some(slots) = subscribers.get_mut(name) {
+        slots.remove(&slot);
+        if slots.is_empty() {
+            subscribers.remove(name);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hub::Hub;
 
     fn enter(registry: &Registry) -> Place {
-        registry.enter(Hub::new(1).count_socket().0, true)
+        registry.enter(Hub::new(1).count_socket().0, Watches::One)
     }
 
     fn fence(id: ConnId) -> WorkerMail {
         WorkerMail {
-            fenced: vec![id],
+            fenced: vec![(id, Fence::Superseded)],
             ..WorkerMail::default()
         }
     }
@@ -311,9 +389,10 @@ mod tests {
         let second = enter(&registry);
         assert_eq!((second.id().slot, second.id() == gone), (gone.slot, false));
         registry.deliver(fence(gone));
-        assert!(!second.news().fenced && !stays.news().fenced);
+        assert_eq!((second.news().fenced, stays.news().fenced), (None, None));
         registry.deliver(fence(second.id()));
-        assert!(second.news().fenced && !second.news().fenced, "told once");
+        assert_eq!(second.news().fenced, Some(Fence::Superseded));
+        assert_eq!(second.news().fenced, None, "told once");
     }
 
     #[test]
@@ -333,6 +412,46 @@ mod tests {
         registry.deliver(grown());
         assert!(b.news().grown);
         drop(b);
+        assert!(registry.0.table.borrow().subscribers.is_empty());
+    }
+
+    /// A place of many streams has news of exactly those that it watches, and is woken for no other.
+    #[test]
+    fn many_streams_of_one_connection() {
+        let registry = Registry::new(0);
+        let place = registry.enter(Hub::new(1).count_socket().0, Watches::Many);
+        let other = registry.enter(Hub::new(1).count_socket().0, Watches::Many);
+        let names: Vec<StreamId> = ["a", "b", "c", "d"]
+            .map(|name| StreamId::new(name).unwrap())
+            .into();
+        let grown_of = |place: &Place, grown: &[usize]| {
+            let grown = grown.iter().map(|&at| names[at].clone()).collect();
+            registry.deliver(WorkerMail {
+                grown,
+                ..WorkerMail::default()
+            });
+            let news = place.news();
+            assert_eq!(news.grown, !news.streams.is_empty());
+            news.streams
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect::<String>()
+        };
+        let watch = |watched: &[usize], expect: &str| {
+            let mut changes = String::new();
+            place.watch(watched.iter().map(|&at| &names[at]), |name, comes| {
+                changes += &format!("{}{name}", if comes { '+' } else { '-' });
+            });
+            assert_eq!(changes, expect);
+        };
+        watch(&[], "");
+        watch(&[0, 1], "+a+b");
+        assert_eq!(grown_of(&place, &[0, 2, 3]), "a");
+        watch(&[0, 1], "");
+        watch(&[1, 3], "-a+d");
+        assert_eq!(grown_of(&place, &[0, 1, 2, 3]), "bd");
+        assert_eq!(grown_of(&other, &[0, 1, 2, 3]), "");
+        drop(place);
         assert!(registry.0.table.borrow().subscribers.is_empty());
     }
 }

@@ -55,8 +55,8 @@ impl<R: LogReader> StreamHandler<R> {
         }
     }
 
-    fn take_news(&mut self, now: Instant, News { reply, fenced, grown }: News) {
-        match reply {
+    fn take_news(&mut self, now: Instant, news: News) {
+        match news.reply {
             None => {}
             Some(Reply::Committed(outcomes)) => {
                 self.in_flight = false;
@@ -69,10 +69,10 @@ impl<R: LogReader> StreamHandler<R> {
                 self.server.handle_log_failed();
             }
         }
-        if fenced {
+        if news.fenced.is_some() {
             self.server.handle_fenced();
         }
-        if grown {
+        if news.grown {
             self.server.handle_grown();
         }
         if self.server.poll_timeout().is_some_and(|at| at <= now) {
@@ -239,14 +239,14 @@ impl<R> Drop for StreamHandler<R> {
     }
 }
 
-fn message_kind(kind: PayloadKind) -> MessageKind {
+pub(crate) fn message_kind(kind: PayloadKind) -> MessageKind {
     match kind {
         PayloadKind::Text => MessageKind::Text,
         PayloadKind::Binary => MessageKind::Binary,
     }
 }
 
-fn payload_kind(kind: MessageKind) -> PayloadKind {
+pub(crate) fn payload_kind(kind: MessageKind) -> PayloadKind {
     match kind {
         MessageKind::Text => PayloadKind::Text,
         MessageKind::Binary => PayloadKind::Binary,

@@ -14,14 +14,16 @@ use tracing::{debug, info, warn};
 use weirline_handshake::Rejection;
 use weirline_log::LogReader;
 use weirline_resume::TextServer;
+use weirline_resume::wire::Form;
 use weirline_tokio::{
     AcceptError, Accepted, Connection, Driver, Entropy, Handler, Listener, Observer, Timers, accept,
 };
 
 use crate::echo::EchoHandler;
 use crate::hub::{Hub, SocketGuard};
-use crate::registry::{HandshakeGuard, Place, Registry, Stage};
+use crate::registry::{HandshakeGuard, Place, Registry, Stage, Watches};
 use crate::routes::{self, Route};
+use crate::session::{SessionHandler, Sessions};
 use crate::stream::{StreamHandler, Streams};
 use crate::{Config, clock};
 
@@ -38,6 +40,7 @@ struct Core<R, O> {
     number: u16,
     registry: Registry,
     streams: Rc<Streams<R>>,
+    sessions: Rc<Sessions<R>>,
     entropy: Entropy,
     observer: O,
     timers: Timers,
@@ -70,6 +73,7 @@ where
             timers,
             stop,
         } = parts;
+        let sessions = Sessions::new(&config, hub.clone(), reader.clone(), entropy.clone());
         let streams = Rc::new(Streams {
             hub: hub.clone(),
             reader,
@@ -85,6 +89,7 @@ where
                 number,
                 registry,
                 streams,
+                sessions: Rc::new(sessions),
                 entropy,
                 observer,
                 timers,
@@ -253,9 +258,12 @@ where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
     {
         let (core, peer) = (self.core, self.peer);
-        let place = core
-            .registry
-            .enter(self.socket, matches!(route, Route::Stream(_)));
+        let watches = match route {
+            Route::Echo => Watches::Nothing,
+            Route::Stream(_) => Watches::One,
+            Route::Session(_) => Watches::Many,
+        };
+        let place = core.registry.enter(self.socket, watches);
         let conn = place.id();
         match route {
             Route::Echo => {
@@ -271,6 +279,16 @@ where
                 info!(event = "connection.open", %conn, %peer, route = "stream", %stream, "connection open");
                 let handler = core.stream_handler(place, stream);
                 drive(&core, accepted, &core.config.stream_connection, handler);
+            }
+            Route::Session(asked) => {
+                let (form, said) = (asked.form.subprotocol(), asked.hellos.len());
+                info!(event = "connection.open", %conn, %peer, route = "session", form, said, "connection open");
+                let config = match asked.form {
+                    Form::Json => &core.config.json_connection,
+                    Form::Binary => &core.config.binary_connection,
+                };
+                let handler = SessionHandler::new(place, Rc::clone(&core.sessions), &asked);
+                drive(&core, accepted, config, handler);
             }
         }
         drop(self.guard);
@@ -363,6 +381,8 @@ mod tests {
         let stream = size_of::<Driver<TcpStream, StreamHandler<MemoryReader>>>();
         assert!(echo <= 800, "{echo}");
         assert!(stream <= 1088, "{stream}");
+        let session = size_of::<Driver<TcpStream, SessionHandler<MemoryReader>>>();
+        assert!(session <= 800, "{session}");
     }
 
     /// A committer on another thread that is as fast as this one: each mail is answered by the next before it is delivered.
@@ -398,7 +418,7 @@ mod tests {
         let woken = Arc::new(AtomicUsize::new(0));
         let places: Vec<Place> = (0..10)
             .map(|number| {
-                let place = worker.core.registry.enter(hub.count_socket().0, true);
+                let place = worker.core.registry.enter(hub.count_socket().0, Watches::One);
                 place.subscribe(&stream(number));
                 let (hub, stream, woken) = (hub.clone(), stream(number + 1), Arc::clone(&woken));
                 place.check_in(&Waker::from(Arc::new(NextMail { hub, stream, woken })));

@@ -27,6 +27,8 @@ pub struct SessionConfig {
     pub read_messages_max: usize,
     /// Messages that are no DATA and wait for the transport. At this number reading pauses. Default 1024.
     pub answers_max: usize,
+    /// Bytes of such messages, at which reading pauses too: a PONG names as many subscriptions as its PING. Default 128 KiB.
+    pub answers_bytes_max: usize,
     /// How long a subscription that breaks may have something to send and no credit. Default 2 s (R20).
     pub starved_max: Duration,
     /// The longest `retry` of a REJECT; each is drawn below it. Default 5 s, at most 60 s.
@@ -50,6 +52,7 @@ impl Default for SessionConfig {
             subs_max: 256,
             read_messages_max: 256,
             answers_max: 1024,
+            answers_bytes_max: 128 << 10,
             starved_max: Duration::from_secs(2),
             retry_max: Duration::from_secs(5),
         }

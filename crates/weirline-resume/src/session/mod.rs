@@ -88,6 +88,8 @@ pub struct Session {
     publishing: Publishing,
     work: Work,
     out: VecDeque<Outgoing>,
+    /// What is in `out` that is no DATA, in bytes.
+    answers_bytes: usize,
     close: Option<Box<Close>>,
     /// FLOW has asked the client to publish no more.
     paused: bool,
@@ -154,6 +156,7 @@ impl Session {
             held: false,
             work: Work::default(),
             out: VecDeque::new(),
+            answers_bytes: 0,
             close: None,
             paused: false,
             spoke: false,
@@ -246,7 +249,7 @@ impl Session {
     /// not that it is superseded (4409).
     pub fn handle_fenced(&mut self, repeated: bool) {
         if !matches!(self.phase, Phase::Over) {
-            self.out.clear();
+            self.give_up_waiting();
             self.end(if repeated {
                 Close::new(Close::REPEATED, "repeated")
             } else {
@@ -296,7 +299,7 @@ impl Session {
         }
         let ending = matches!(self.phase, Phase::Ending);
         self.over();
-        self.out = VecDeque::new();
+        self.give_up_waiting();
         self.close = None;
         if let Some((session, attach)) = self.identity.take()
             && !ending
@@ -324,6 +327,9 @@ impl Session {
             self.grant();
         }
         let outgoing = self.out.pop_front()?;
+        if is_answer(&outgoing) {
+            self.answers_bytes -= outgoing.len();
+        }
         self.spoke = true;
         self.quiet = false;
         Some(outgoing)
@@ -354,6 +360,7 @@ impl Session {
             Phase::Over => true,
             Phase::Opening(..) | Phase::Live => {
                 self.out.len() < self.config.read_messages_max + self.config.answers_max
+                    && self.answers_bytes < self.config.answers_bytes_max
                     && self.work.len() < self.work_max()
             }
         }
@@ -378,7 +385,7 @@ impl Session {
     }
 
     /// The streams that are subscribed or about to be, in order.
-    pub fn streams(&self) -> impl Iterator<Item = &StreamId> {
+    pub fn streams(&self) -> impl Iterator<Item = &StreamId> + Clone {
         self.streams.keys()
     }
 
@@ -516,7 +523,7 @@ impl Session {
         if matches!(self.phase, Phase::Over) {
             return;
         }
-        self.out.clear();
+        self.give_up_waiting();
         if self.spoke && self.is_live() && !self.paused {
             self.flow(sub, Some(reason));
         }
@@ -531,11 +538,18 @@ impl Session {
         prefix.push(&written[..1]);
         let kind = self.form.kind();
         let payload = Bytes::from(written).slice(1..);
-        self.out.push_back(Outgoing {
+        let outgoing = Outgoing {
             kind,
             prefix,
             payload,
-        });
+        };
+        self.answers_bytes += outgoing.len();
+        self.out.push_back(outgoing);
+    }
+
+    fn give_up_waiting(&mut self) {
+        self.out = VecDeque::new();
+        self.answers_bytes = 0;
     }
 
     /// REJECT, then close 1008.
@@ -597,6 +611,11 @@ impl Session {
         self.drained = None;
         self.orphaned = None;
     }
+}
+
+/// All but DATA, whose bytes are bounded by what is read: it alone has more than one byte before its payload.
+fn is_answer(outgoing: &Outgoing) -> bool {
+    outgoing.prefix.len() == 1
 }
 
 fn fault<'a>(code: Code, detail: &'a str) -> Fault<'a> {

@@ -170,3 +170,22 @@ fn an_outcome_without_a_command_is_a_defect_of_the_caller() {
     let now = bench.now;
     bench.server().handle_outcome(now, Outcome::Detached);
 }
+
+/// I15: what answers to a client that does not read come to is bounded in bytes, however long each of them is; once they have left,
+/// reading goes on.
+#[test]
+fn answers_that_wait_are_bounded_in_bytes() {
+    let mut bench = Bench::quiet();
+    let subs = [1, 2, 3].map(|sub| format!(r#"{{"t":"sub","sub":{sub},"stream":"{sub}","after":0}}"#));
+    bench.say(&[&subs[0], &subs[1], &subs[2]]);
+    let ping = r#"{"t":"ping","echo":1,"subs":[{"sub":1},{"sub":2},{"sub":3}]}"#;
+    let answer = bench.say(&[ping])[0].len();
+    let mut asked = 0;
+    while bench.server().wants_input() {
+        bench.server_message(ping);
+        asked += 1;
+        assert!(asked * answer < 150_000, "{asked} answers wait");
+    }
+    assert_eq!(bench.heard().len(), asked);
+    assert!(bench.server().wants_input());
+}

@@ -138,7 +138,8 @@ fn a_takeover_fences_the_loser_and_nobody_else() {
     let mut world = World::new();
     world.one(A, world.attach(1));
     let mail = world.batch(vec![(B, vec![world.attach(2)])]);
-    assert_eq!((&mail[0].fenced[..], &mail[1].fenced[..]), (&[A][..], &[][..]));
+    assert_eq!(mail[0].fenced, [(A, Fence::Superseded)]);
+    assert_eq!(mail[1].fenced, []);
     assert!(!world.can_publish(A, 1, 1) && world.can_publish(B, 2, 1));
     // The loser's end does not detach the winner.
     world.batch(vec![(A, vec![world.detach(1)])]);

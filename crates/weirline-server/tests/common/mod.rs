@@ -75,7 +75,12 @@ pub(crate) fn config() -> Config {
 
 impl Server {
     pub(crate) fn start(config: Config) -> Self {
-        Self::over(config, MemoryLog::new(MemoryConfig::default(), 1).split())
+        Self::start_over(config, MemoryConfig::default())
+    }
+
+    /// Over a log with limits of its own.
+    pub(crate) fn start_over(config: Config, log: MemoryConfig) -> Self {
+        Self::over(config, MemoryLog::new(log, 1).split())
     }
 }
 
