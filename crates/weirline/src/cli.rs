@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::log_args::LogArgs;
 use crate::{publish, streams, tail};
@@ -89,6 +90,12 @@ pub(crate) struct CommonArgs {
     /// How many worker threads serve connections [default: one per processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "WEIRLINE_WORKERS")]
     pub(crate) workers: Option<u16>,
+    /// How long a session lives without a connection: 90s, 30m, 12h, 7d [default: 5m]
+    #[arg(long, value_name = "AGE", value_parser = crate::log_args::age, env = "WEIRLINE_SESSION_TTL")]
+    pub(crate) session_ttl: Option<Duration>,
+    /// How many sessions of /v1/ws may be attached in a second; 0 is no limit [default: 2000]
+    #[arg(long, value_name = "N", env = "WEIRLINE_ATTACH_RATE")]
+    pub(crate) attach_rate: Option<u32>,
     /// How logs are written to stderr. What is logged is set by RUST_LOG, for example RUST_LOG=debug
     #[arg(long, value_enum, default_value_t, env = "WEIRLINE_LOG_FORMAT")]
     pub(crate) log_format: LogFormat,
@@ -135,6 +142,8 @@ mod tests {
             "weirline serve --workers 0",
             "weirline --listen 1.1.1.1:1 serve",
             "weirline dev --echo",
+            "weirline serve --session-ttl 5",
+            "weirline serve --attach-rate -1",
         ] {
             assert!(command(wrong).is_err(), "{wrong}");
         }

@@ -60,7 +60,7 @@ impl LogArgs {
     }
 }
 
-fn age(text: &str) -> Result<Duration, String> {
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
     number(text, &units)
         .map(Duration::from_secs)

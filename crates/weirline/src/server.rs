@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::thread;
 
@@ -118,16 +119,8 @@ fn run(
         warn!(event = "config.warning", "{warning}");
     }
     descriptors::raise_limit(config.connections_max);
-    let workers = common.workers.unwrap_or_else(processors);
-    let bound = bind_api(api, || {
-        Ok(runtime::bind(
-            Config {
-                workers,
-                ..config.clone()
-            },
-            listen,
-        )?)
-    })?;
+    let config = with_limits(config, common);
+    let bound = bind_api(api, || Ok(runtime::bind(config.clone(), listen)?))?;
     let heard = signals::listen()?;
     let entropy = Entropy::os();
     let ready = bound.open_log(entropy)?;
@@ -137,6 +130,18 @@ fn run(
         let _ = heard.await;
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn with_limits(config: Config, common: &CommonArgs) -> Config {
+    Config {
+        workers: common.workers.unwrap_or_else(processors),
+        session_ttl: common.session_ttl.unwrap_or(config.session_ttl),
+        attach_rate: match common.attach_rate {
+            None => config.attach_rate,
+            Some(rate) => NonZeroU32::new(rate),
+        },
+        ..config
+    }
 }
 
 /// Where the HTTP API is to be.
