@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::PATIENCE;
+use common::{DataDir, PATIENCE};
 
 struct Server {
     child: Child,
@@ -34,10 +34,15 @@ impl Server {
 
     /// Publishes, and returns the body of the answer.
     fn publish(&self, stream: &str, body: &str) -> String {
+        self.publish_with(stream, "", body)
+    }
+
+    /// The same, with further fields in the head.
+    fn publish_with(&self, stream: &str, fields: &str, body: &str) -> String {
         let mut socket = TcpStream::connect(&self.api).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let head = format!(
-            "POST /v1/streams/{stream}/messages HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\nConnection: close\r\n\
+            "POST /v1/streams/{stream}/messages HTTP/1.1\r\nHost: {}\r\nContent-Type: text/plain\r\n{fields}Connection: close\r\n\
              Content-Length: {}\r\n\r\n{body}",
             self.api,
             body.len()
@@ -96,9 +101,23 @@ fn a_consumer_gets_what_http_publishes() {
     assert_eq!(columns[1][3].len(), 16);
 }
 
+/// A backend that crashed, or whose server did, publishes again under the same key.
+#[test]
+fn a_key_outlives_a_crash_of_the_server() {
+    let data = DataDir::new();
+    let key = "Idempotency-Key: order-17\r\n";
+    let server = Server::start(&["serve", "--data-dir", data.text()]);
+    assert_eq!(server.publish_with("orders", key, "one"), "{\"offset\":1}");
+    // Dropped: killed.
+    drop(server);
+    let server = Server::start(&["serve", "--data-dir", data.text()]);
+    assert_eq!(server.publish_with("orders", key, "one"), "{\"duplicate\":true}");
+    assert_eq!(server.publish("orders", "one"), "{\"offset\":2}");
+}
+
 #[test]
 fn an_api_that_is_not_there_is_said() {
-    let server = Server::start(&["serve"]);
+    let server = Server::start(&["serve", "--durability", "memory"]);
     // The WebSocket port answers, but is no API.
     let refused = streams(&server.ws);
     assert!(!refused.status.success());
@@ -106,7 +125,15 @@ fn an_api_that_is_not_there_is_said() {
     assert!(said.contains("426") && said.contains("no HTTP API"), "{said}");
 
     let taken = Command::new(env!("CARGO_BIN_EXE_weirline"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--api", &server.api])
+        .args([
+            "serve",
+            "--durability",
+            "memory",
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            &server.api,
+        ])
         .output()
         .unwrap();
     assert!(!taken.status.success());
@@ -114,7 +141,15 @@ fn an_api_that_is_not_there_is_said() {
     assert!(said.contains("in use") && said.contains("--api"), "{said}");
 
     let everywhere = Command::new(env!("CARGO_BIN_EXE_weirline"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--api", "0.0.0.0:0"])
+        .args([
+            "serve",
+            "--durability",
+            "memory",
+            "--listen",
+            "127.0.0.1:0",
+            "--api",
+            "0.0.0.0:0",
+        ])
         .output()
         .unwrap();
     assert!(!everywhere.status.success());
