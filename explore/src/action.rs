@@ -72,9 +72,10 @@ impl World {
         out.clear();
         let mut add = |kind, on| out.push(Action { kind, on });
         let left = &self.left;
+        let may_crash = left.faults > 0 && left.crashes + left.forks > 0;
         for (on, process) in self.processes.iter().enumerate() {
             let stopped = process.client.is_stopped();
-            if process.wants_store() {
+            if process.wants_store(may_crash) {
                 add(Kind::Store, on);
             }
             if !process.waiting.is_empty() {
@@ -83,7 +84,10 @@ impl World {
             if self.client_waits(on) {
                 add(Kind::WaitClient, on);
             }
-            let busy = self.links.iter().any(|link| link.process == on && self.is_current(link));
+            let busy = self
+                .links
+                .iter()
+                .any(|link| link.process == on && self.is_current(link));
             let room = self.links.len() < LINKS_MAX && left.dials > 0 && !stopped;
             if room && !busy {
                 add(Kind::Dial, on);
@@ -148,7 +152,10 @@ impl World {
         }
         let living = self.log.living().is_some();
         let may = [
-            (Kind::Fork, left.forks > 0 && self.can_fork() && self.processes[0].client.session().is_some()),
+            (
+                Kind::Fork,
+                left.forks > 0 && self.can_fork() && self.processes[0].client.session().is_some(),
+            ),
             (Kind::Restart, left.restarts > 0 && living),
             (Kind::RollBack, left.rollbacks > 0 && self.log.can_roll_back()),
             (Kind::Wipe, left.wipes > 0 && living),
@@ -170,7 +177,10 @@ impl World {
     }
 
     fn server_waits(&self, on: usize) -> bool {
-        let due = self.links[on].server.as_ref().and_then(|server| server.poll_timeout());
+        let due = self.links[on]
+            .server
+            .as_ref()
+            .and_then(|server| server.poll_timeout());
         due.is_some_and(|due| due <= self.fixed.soon())
     }
 
@@ -285,7 +295,7 @@ impl World {
         let links = &self.links;
         link(Kind::Fence, &|on| links[on].fenced.is_some())
             .or_else(|| link(Kind::Commit, &|on| !links[on].batch.is_empty()))
-            .or_else(|| process(Kind::Store, &|on| self.processes[on].wants_store()))
+            .or_else(|| process(Kind::Store, &|on| self.processes[on].wants_store(false)))
             .or_else(|| {
                 link(Kind::ToServer, &|on| {
                     let wants = links[on].server.as_ref().is_some_and(|it| it.wants_input());
@@ -303,12 +313,18 @@ impl World {
                     links[on].server.is_some() && !links[on].client_open
                 })
             })
-            .or_else(|| link(Kind::ClientEnds, &|on| links[on].client_open && !self.is_current(&links[on])))
+            .or_else(|| {
+                link(Kind::ClientEnds, &|on| {
+                    links[on].client_open && !self.is_current(&links[on])
+                })
+            })
             .or_else(|| process(Kind::WaitClient, &|on| self.client_waits(on)))
             .or_else(|| link(Kind::WaitServer, &|on| self.server_waits(on)))
             .or_else(|| {
                 process(Kind::Dial, &|on| {
-                    let busy = links.iter().any(|link| link.process == on && self.is_current(link));
+                    let busy = links
+                        .iter()
+                        .any(|link| link.process == on && self.is_current(link));
                     !busy && !self.processes[on].client.is_stopped()
                 })
             })
@@ -329,7 +345,11 @@ impl World {
             | Kind::Crash => format!("process {on} {what}"),
             Kind::ToServer => {
                 let message = self.links[on].to_server.front().map(|it| it.to_vec());
-                format!("{} {what} {}", self.link(on), said_by_client(&message.unwrap_or_default()))
+                format!(
+                    "{} {what} {}",
+                    self.link(on),
+                    said_by_client(&message.unwrap_or_default())
+                )
             }
             Kind::ToClient => {
                 let said = match self.links[on].to_client.front() {

@@ -42,6 +42,8 @@ budget!(
 pub(crate) struct Profile {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
+    /// Whether the first process is attached and at rest when it begins.
+    pub(crate) attached: bool,
     pub(crate) budget: Budget,
 }
 
@@ -71,6 +73,7 @@ pub(crate) const PROFILES: &[Profile] = &[
     Profile {
         name: "publish",
         what: "two messages, cuts, crashes, refusals, expiry",
+        attached: true,
         budget: Budget {
             faults: 3,
             dials: 4,
@@ -88,6 +91,7 @@ pub(crate) const PROFILES: &[Profile] = &[
     Profile {
         name: "deliver",
         what: "four messages of somebody else, cuts, crashes, retention, redials",
+        attached: true,
         budget: Budget {
             faults: 3,
             dials: 4,
@@ -103,6 +107,7 @@ pub(crate) const PROFILES: &[Profile] = &[
     Profile {
         name: "holders",
         what: "two processes on one session, redials, repeated HELLOs",
+        attached: true,
         budget: Budget {
             faults: 3,
             dials: 5,
@@ -119,6 +124,7 @@ pub(crate) const PROFILES: &[Profile] = &[
     Profile {
         name: "epochs",
         what: "unclean stops and logs that keep nothing",
+        attached: true,
         budget: Budget {
             faults: 3,
             dials: 5,
@@ -129,6 +135,23 @@ pub(crate) const PROFILES: &[Profile] = &[
             rollbacks: 2,
             wipes: 1,
             trims: 1,
+            ..NONE
+        },
+    },
+    Profile {
+        name: "begin",
+        what: "a first attach, of which any answer may be lost",
+        attached: false,
+        budget: Budget {
+            faults: 3,
+            dials: 4,
+            publishes: 1,
+            cuts: 2,
+            redials: 1,
+            crashes: 1,
+            expiries: 1,
+            repeats: 1,
+            restarts: 1,
             ..NONE
         },
     },

@@ -18,10 +18,11 @@ impl Default for Hash128 {
     }
 }
 
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
-    let [low, high] = [product, product >> 64].map(|half| half & u128::from(u64::MAX));
-    u64::try_from(low ^ high).unwrap_or_default()
+    (product as u64) ^ ((product >> 64) as u64)
 }
 
 impl Hash128 {
@@ -31,6 +32,7 @@ impl Hash128 {
         u128::from(a) << 64 | u128::from(b)
     }
 
+    #[inline]
     fn word(&mut self, word: u64) {
         self.a = fold(self.a ^ word, 0xa076_1d64_78bd_642f).wrapping_add(word);
         self.b = fold(self.b.wrapping_add(word), 0xe703_7ed1_a0b4_28db) ^ word.rotate_left(29);
@@ -42,28 +44,32 @@ impl Hasher for Hash128 {
         self.a
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let mut chunks = bytes.chunks_exact(8);
-        for chunk in &mut chunks {
-            self.word(chunk.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)));
+        let (chunks, rest) = bytes.as_chunks::<8>();
+        for chunk in chunks {
+            self.word(u64::from_le_bytes(*chunk));
         }
-        let rest = chunks.remainder();
         let last = rest.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
         self.word(last ^ (bytes.len() as u64) << 56);
     }
 
+    #[inline]
     fn write_u8(&mut self, number: u8) {
         self.word(u64::from(number));
     }
 
+    #[inline]
     fn write_u32(&mut self, number: u32) {
         self.word(u64::from(number));
     }
 
+    #[inline]
     fn write_u64(&mut self, number: u64) {
         self.word(number);
     }
 
+    #[inline]
     fn write_usize(&mut self, number: usize) {
         self.word(number as u64);
     }
@@ -79,13 +85,17 @@ impl Hasher for Same {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |word, &byte| word << 8 | u64::from(byte));
+        self.0 = bytes
+            .iter()
+            .fold(self.0, |word, &byte| word << 8 | u64::from(byte));
     }
 
+    #[inline]
     fn write_u64(&mut self, number: u64) {
         self.0 = number;
     }
 
+    #[inline]
     fn write_u128(&mut self, number: u128) {
         self.0 = u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
     }

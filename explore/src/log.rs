@@ -136,8 +136,8 @@ pub(crate) struct Log {
     pub(crate) copied: u64,
     /// An unclean stop took back a session's number, or the session.
     pub(crate) forgot: bool,
-    /// The record of a session before each of its numbers was counted, and whether a message came with it.
-    journal: Vec<(SessionId, SessionRecord, bool)>,
+    /// The record of a session before each of its numbers was counted, and where the stream ended then.
+    journal: Vec<(SessionId, SessionRecord, u64)>,
     /// The next append is refused.
     pub(crate) refuse: bool,
 }
@@ -198,10 +198,6 @@ impl Log {
         self.lost >> id & 1 != 0 || self.appended.contains(&id)
     }
 
-    pub(crate) fn is_knowing(&self, session: SessionId) -> bool {
-        self.table.get(session).is_some()
-    }
-
     /// A message of somebody else.
     pub(crate) fn append_other(&mut self, id: u8) {
         self.note_appended(id);
@@ -259,12 +255,12 @@ impl Log {
             _ => None,
         };
         let before = author.and_then(|author| self.table.get(author.session).cloned());
+        let end = self.stream.head();
         let outcome = self.table.apply(&mut self.stream, command);
         if let (Some(author), Some(before)) = (author, before)
             && matches!(outcome, Outcome::Appended { .. } | Outcome::Skipped { .. })
         {
-            let message = matches!(outcome, Outcome::Appended { .. });
-            self.journal.push((author.session, before, message));
+            self.journal.push((author.session, before, end));
             let known = self.known(author.session);
             if known.attach != author.attach {
                 return Err("I10: a message of an attach that is not current is in the log".into());
@@ -319,8 +315,14 @@ impl Log {
     }
 
     /// The time to live of a session is said to be over: does something only if nobody holds it.
-    pub(crate) fn expire(&mut self, (session, attach): (SessionId, Attach), now: Instant) -> Result<bool, Fault> {
-        let expired = self.table.apply(&mut self.stream, &Command::Expire { session, attach, now });
+    pub(crate) fn expire(
+        &mut self,
+        (session, attach): (SessionId, Attach),
+        now: Instant,
+    ) -> Result<bool, Fault> {
+        let expired = self
+            .table
+            .apply(&mut self.stream, &Command::Expire { session, attach, now });
         if expired == Outcome::Expired {
             self.known(session).acked = None;
             return Ok(true);
@@ -356,19 +358,24 @@ impl Log {
     }
 
     pub(crate) fn can_roll_back(&self) -> bool {
-        !self.journal.is_empty() && !self.stream.entries.is_empty()
+        // Retention takes what is older than the last number.
+        self.journal
+            .last()
+            .is_some_and(|(_, _, end)| *end >= self.stream.trimmed)
     }
 
-    /// An unclean stop of a log that keeps every attach, and all but the last number of a session, with its message.
+    /// An unclean stop of a log that keeps every attach, and everything before the last number of a session.
     pub(crate) fn roll_back(&mut self) {
         self.restart();
-        if let Some((id, before, message)) = self.journal.pop() {
+        if let Some((id, before, end)) = self.journal.pop() {
             if let Some(mut record) = self.table.get(id).cloned() {
                 (record.count, record.hash) = (before.count, before.hash);
                 self.known(id).count = before.count.get();
                 self.table.restore(id, Some(record));
             }
-            if message && let Some(lost) = self.stream.entries.pop() {
+            while self.stream.head() > end
+                && let Some(lost) = self.stream.entries.pop()
+            {
                 self.appended.retain(|&id| id != lost);
                 self.lost |= 1 << lost;
             }

@@ -22,14 +22,20 @@ use clap::Parser;
 use action::KINDS;
 use bounds::{PROFILES, Profile};
 use search::{Found, Search};
-use world::Fixed;
+use world::{Fixed, World};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask explore", about = "Explores the session machines within small bounds.")]
+#[command(
+    name = "cargo xtask explore",
+    about = "Explores the session machines within small bounds."
+)]
 struct Options {
     /// States in each profile, unless its bounds end before
     #[arg(long, default_value_t = 5_000_000)]
     states: usize,
+    /// Of so many states one is followed, without further faults, to its rest
+    #[arg(long, default_value_t = 4)]
+    calm_every: u64,
     /// Explores only this profile (may be given several times)
     #[arg(long, value_name = "NAME")]
     profile: Vec<String>,
@@ -49,8 +55,14 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let chosen = |profile: &&Profile| options.profile.is_empty() || options.profile.iter().any(|it| it == profile.name);
-    if let Some(unknown) = options.profile.iter().find(|name| PROFILES.iter().all(|it| it.name != *name)) {
+    let chosen = |profile: &&Profile| {
+        options.profile.is_empty() || options.profile.iter().any(|it| it == profile.name)
+    };
+    if let Some(unknown) = options
+        .profile
+        .iter()
+        .find(|name| PROFILES.iter().all(|it| it.name != *name))
+    {
         eprintln!("no profile is called `{unknown}`; --list lists them");
         return ExitCode::from(2);
     }
@@ -58,7 +70,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| ()));
     let mut states = 0;
     for profile in PROFILES.iter().filter(chosen) {
-        match explore(profile, options.states) {
+        match explore(profile, &options) {
             Some(explored) => states += explored,
             None => return ExitCode::FAILURE,
         }
@@ -68,21 +80,25 @@ fn main() -> ExitCode {
 }
 
 /// One profile; `None` if there is a violation, which is told.
-fn explore(profile: &Profile, states_max: usize) -> Option<usize> {
+fn explore(profile: &Profile, options: &Options) -> Option<usize> {
     let started = Instant::now();
     let fixed = Arc::new(Fixed::new(started));
-    let search = Search::new(Arc::clone(&fixed), profile.budget);
-    let found = search.run(states_max, |found| {
-        eprint!("\r{}: {} states, depth {} ", profile.name, found.states, found.depth);
+    let search = Search::new(World::begin(&fixed, profile), options.calm_every.max(1));
+    let found = search.run(options.states, |found| {
+        eprint!(
+            "\r{}: {} states, depth {} ",
+            profile.name, found.states, found.depth
+        );
     });
     eprint!("\r");
     println!(
-        "{:<8} {:>9} states, {:>10} transitions, depth {:>2} {}, {:>9} in continuations, {:.1} s",
+        "{:<8} {:>9} states, {:>10} transitions, depth {:>2} {}, {} followed to rest over {}, {:.1} s",
         profile.name,
         found.states,
         found.transitions,
         found.depth,
         if found.exhausted { "(all)" } else { "(cut off)" },
+        found.settled,
         found.calm_states,
         started.elapsed().as_secs_f64()
     );
@@ -95,11 +111,12 @@ fn explore(profile: &Profile, states_max: usize) -> Option<usize> {
             violation.calm,
             violation.fault
         );
-        for line in search::tell(&fixed, profile.budget, violation) {
+        for line in search::tell(&fixed, profile, violation) {
             println!("{line}");
         }
         return None;
     }
+    println!("         new per step: {:?}", found.layers);
     tell_taken(&found);
     Some(found.states)
 }
@@ -107,6 +124,8 @@ fn explore(profile: &Profile, states_max: usize) -> Option<usize> {
 /// A search that never takes an action proves nothing about it.
 fn tell_taken(found: &Found) {
     let taken = KINDS.iter().zip(&found.taken).filter(|(_, times)| **times > 0);
-    let taken: Vec<_> = taken.map(|((kind, _), times)| format!("{kind:?} {times}")).collect();
+    let taken: Vec<_> = taken
+        .map(|((kind, _), times)| format!("{kind:?} {times}"))
+        .collect();
     println!("         {}", taken.join(", "));
 }

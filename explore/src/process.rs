@@ -143,16 +143,23 @@ impl Process {
 
     /// `long`: the log will refuse it for good.
     pub(crate) fn publish(&mut self, id: u8, long: bool, log: &Log) {
-        let payload = if long { Bytes::copy_from_slice(&[id, 0]) } else { payload_of(id) };
-        if let Ok(ticket) = self.client.publish(log.name().clone(), PayloadKind::Binary, payload) {
+        let payload = if long {
+            Bytes::copy_from_slice(&[id, 0])
+        } else {
+            payload_of(id)
+        };
+        if let Ok(ticket) = self
+            .client
+            .publish(log.name().clone(), PayloadKind::Binary, payload)
+        {
             self.tickets.push((ticket, id));
             self.fates.push((id, Fate::Pending));
         }
     }
 
-    /// Whether a store would change anything that counts.
-    pub(crate) fn wants_store(&self) -> bool {
-        self.client.needs_store() || self.client.state().positions != self.store.positions
+    /// Whether a store would change what may come: how far deliveries are handled counts for a later process alone.
+    pub(crate) fn wants_store(&self, may_crash: bool) -> bool {
+        self.client.needs_store() || may_crash && self.client.state().positions != self.store.positions
     }
 
     pub(crate) fn store(&mut self) {
@@ -220,10 +227,14 @@ impl Process {
                     self.at = Some(*position);
                     self.note_handled(*position);
                 }
-                Some(at) if at != *position => return Err(format!("I16: delivery stood at {at:?}, goes on at {position:?}")),
+                Some(at) if at != *position => {
+                    return Err(format!("I16: delivery stood at {at:?}, goes on at {position:?}"));
+                }
                 Some(_) => {}
             },
-            SessionEvent::Message { position, payload, .. } => {
+            SessionEvent::Message {
+                position, payload, ..
+            } => {
                 self.follow(*position, position.offset.get(), true)?;
                 let history = log.histories.get(&position.epoch);
                 let truth = history.and_then(|history| history.get(&position.offset.get()));
@@ -236,7 +247,7 @@ impl Process {
                     epoch: *epoch,
                     offset: *to,
                 };
-                        self.follow(end, from.get(), false)?;
+                self.follow(end, from.get(), false)?;
             }
             SessionEvent::Reset { taken, position, .. } => self.reset(*taken, *position, log)?,
             SessionEvent::Unsubscribed { fault, .. } => {
@@ -253,12 +264,17 @@ impl Process {
         }
         if let Some(taken) = taken {
             let common = position.offset.get();
-            let (old, new) = (log.histories.get(&taken.epoch), log.histories.get(&position.epoch));
+            let (old, new) = (
+                log.histories.get(&taken.epoch),
+                log.histories.get(&position.epoch),
+            );
             let (Some(old), Some(new)) = (old, new) else {
                 return Err("I9: RESET to an epoch that never was".into());
             };
             if position.offset > taken.offset || !old.range(..=common).eq(new.range(..=common)) {
-                return Err(format!("I8: history up to {position:?} is not common with {taken:?}"));
+                return Err(format!(
+                    "I8: history up to {position:?} is not common with {taken:?}"
+                ));
             }
         }
         self.at = Some(position);
@@ -372,10 +388,19 @@ impl Process {
             return Err("I13: not attachable".into());
         }
         if self.at != Some(log.stream.end()) || !self.waiting.is_empty() {
-            return Err(format!("I14, I19: lag at rest: {:?} of {:?}", self.at, log.stream.end()));
+            return Err(format!(
+                "I14, I19: lag at rest: {:?} of {:?}",
+                self.at,
+                log.stream.end()
+            ));
         }
         let ids = self.fates.iter().map(|(id, _)| *id);
-        let order: Vec<u8> = log.appended.iter().copied().filter(|id| ids.clone().any(|own| own == *id)).collect();
+        let order: Vec<u8> = log
+            .appended
+            .iter()
+            .copied()
+            .filter(|id| ids.clone().any(|own| own == *id))
+            .collect();
         if !self.forked && !order.is_sorted() {
             return Err(format!("I7: the log has {order:?}"));
         }

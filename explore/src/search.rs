@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::action::{Action, KINDS};
-use crate::bounds::Budget;
+use crate::bounds::Profile;
 use crate::hash::Set;
 use crate::process::Fault;
 use crate::world::{Fixed, World};
@@ -36,6 +36,10 @@ pub(crate) struct Found {
     pub(crate) depth: usize,
     /// Every state within the bounds was met.
     pub(crate) exhausted: bool,
+    /// States that were followed to their rest.
+    pub(crate) settled: u64,
+    /// New states of each depth.
+    pub(crate) layers: Vec<usize>,
     /// States that were met in fault-free continuations only, or in these first.
     pub(crate) calm_states: usize,
     /// How often each kind of action was taken.
@@ -44,8 +48,9 @@ pub(crate) struct Found {
 }
 
 pub(crate) struct Search {
-    fixed: Arc<Fixed>,
-    budget: Budget,
+    root: World,
+    /// Of so many states one is followed to its rest.
+    calm_every: u64,
     seen: Set<u128>,
     /// States whose fault-free continuation is known to end well.
     calm: Set<u64>,
@@ -56,10 +61,10 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    pub(crate) fn new(fixed: Arc<Fixed>, budget: Budget) -> Self {
+    pub(crate) fn new(root: World, calm_every: u64) -> Self {
         Self {
-            fixed,
-            budget,
+            root,
+            calm_every,
             seen: Set::default(),
             calm: Set::default(),
             origins: Vec::new(),
@@ -72,8 +77,8 @@ impl Search {
     }
 
     pub(crate) fn run(mut self, states_max: usize, mut progress: impl FnMut(&Found)) -> Found {
-        let root = World::new(Arc::clone(&self.fixed), self.budget);
-        self.seen.insert(root.key());
+        let root = self.root.clone();
+        self.seen.insert(root.keys().0);
         self.origins.push(Origin { parent: 0, action: 0 });
         self.way.push((0, root));
         let mut next = 0;
@@ -81,6 +86,12 @@ impl Search {
         'all: while next < self.origins.len() {
             let Ok(number) = u32::try_from(next) else { break };
             self.go_to(number);
+            if self.found.layers.len() < self.way.len() {
+                self.found.layers.push(0);
+            }
+            if let Some(layer) = self.found.layers.last_mut() {
+                *layer += 1;
+            }
             let Some((_, world)) = self.way.last() else { break };
             let world = world.clone();
             world.actions(&mut actions);
@@ -115,16 +126,25 @@ impl Search {
         if let Err(fault) = guarded(|| after.apply(action)) {
             let mut steps = self.steps(from);
             steps.push(action);
-            return Err(Violation { fault, steps, calm: 0 });
+            return Err(Violation {
+                fault,
+                steps,
+                calm: 0,
+            });
         }
-        if !self.seen.insert(after.key()) {
+        let (key, calm_key) = after.keys();
+        if !self.seen.insert(key) {
             return Ok(());
         }
         self.origins.push(Origin {
             parent: from,
             action: action.code(),
         });
-        if let Err((fault, calm)) = self.settle(after) {
+        if !calm_key.is_multiple_of(self.calm_every) {
+            return Ok(());
+        }
+        self.found.settled += 1;
+        if let Err((fault, calm)) = self.settle(after, calm_key) {
             let mut steps = self.steps(from);
             steps.push(action);
             let extra = calm.len();
@@ -139,12 +159,10 @@ impl Search {
     }
 
     /// From every state a continuation without faults ends at rest, and complete.
-    fn settle(&mut self, mut world: World) -> Result<(), (Fault, Vec<Action>)> {
+    fn settle(&mut self, mut world: World, mut key: u64) -> Result<(), (Fault, Vec<Action>)> {
         let mut met = Vec::new();
         let mut steps = Vec::new();
         loop {
-            let key = world.calm_key();
-            let key = u64::try_from(key >> 64).unwrap_or_default();
             if self.calm.contains(&key) {
                 break;
             }
@@ -160,6 +178,7 @@ impl Search {
             if let Err(fault) = guarded(|| world.apply(action)) {
                 return Err((fault, steps));
             }
+            key = world.keys().1;
         }
         self.calm.extend(met);
         Ok(())
@@ -220,8 +239,8 @@ fn guarded(act: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
 }
 
 /// The steps of a violation, as sentences.
-pub(crate) fn tell(fixed: &Arc<Fixed>, budget: Budget, violation: &Violation) -> Vec<String> {
-    let mut world = World::new(Arc::clone(fixed), budget);
+pub(crate) fn tell(fixed: &Arc<Fixed>, profile: &Profile, violation: &Violation) -> Vec<String> {
+    let mut world = World::begin(fixed, profile);
     let mut lines = Vec::new();
     let faults = violation.steps.len() - violation.calm;
     for (at, &action) in violation.steps.iter().enumerate() {

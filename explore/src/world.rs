@@ -1,7 +1,7 @@
 //! Processes, links, server machines, and the hub that owns the commit order: one state of the exploration.
 
 use std::collections::VecDeque;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use weirline_log::{AttachKind, Command, Outcome, SessionId, StreamId};
 use weirline_resume::wire::{Form, Limits};
 use weirline_resume::{AfterLoss, Dial, JsonTails, Outgoing, Session, SessionConfig, SessionEntropy};
 
-use crate::bounds::Budget;
+use crate::bounds::{Budget, Profile};
 use crate::hash::Hash128;
 use crate::log::{Log, Reader};
 use crate::process::{Fault, Process};
@@ -84,7 +84,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(fixed: Arc<Fixed>, left: Budget) -> Self {
+    fn new(fixed: Arc<Fixed>, left: Budget) -> Self {
         let name = "a".parse::<StreamId>();
         let log = Log::new(name.unwrap_or_else(|_| unreachable!("a legal name")));
         let process = Process::new(&log);
@@ -99,16 +99,27 @@ impl World {
         }
     }
 
-    /// A hash of everything that decides what may come.
-    pub(crate) fn key(&self) -> u128 {
-        let mut hash = self.core();
-        self.left.hash(&mut hash);
-        hash.value()
+    /// Where an exploration begins.
+    pub(crate) fn begin(fixed: &Arc<Fixed>, profile: &Profile) -> Self {
+        let mut world = Self::new(Arc::clone(fixed), profile.budget);
+        while profile.attached
+            && let Some(action) = world.calm()
+        {
+            // Nothing has gone wrong: what is wrong here shows in every profile that begins from nothing.
+            if world.apply(action).is_err() {
+                break;
+            }
+        }
+        world.left = profile.budget;
+        world
     }
 
-    /// A hash of everything that decides what comes without further faults.
-    pub(crate) fn calm_key(&self) -> u128 {
-        self.core().value()
+    /// Hashes of everything that decides what may come, and of what decides what comes without further faults.
+    pub(crate) fn keys(&self) -> (u128, u64) {
+        let mut hash = self.core();
+        let calm = hash.finish();
+        self.left.hash(&mut hash);
+        (hash.value(), calm)
     }
 
     fn core(&self) -> Hash128 {
@@ -182,7 +193,9 @@ impl World {
         let repeats = self.left.repeats > 0;
         let process = &mut self.processes[index];
         let mut links = self.links.iter_mut();
-        if let Some(link) = links.find(|link| link.process == index && link.client_open && link.dial == process.dial) {
+        if let Some(link) =
+            links.find(|link| link.process == index && link.client_open && link.dial == process.dial)
+        {
             while let Some(message) = process.client.poll_transmit() {
                 if link.hello.is_none() && link.to_server.is_empty() && repeats && link.to_client.is_empty() {
                     link.hello = Some(message.clone());
@@ -216,7 +229,9 @@ impl World {
         match link.to_client.pop_front() {
             Some(Frame::Message(message)) => {
                 let message_bytes = message.to_vec();
-                process.client.handle_message(link.dial, now, message.kind, &message_bytes);
+                process
+                    .client
+                    .handle_message(link.dial, now, message.kind, &message_bytes);
             }
             Some(Frame::Close(code, reason)) => {
                 link.client_open = false;
@@ -264,7 +279,10 @@ impl World {
                 }
             }
             let quiet = |command: &Command| {
-                matches!(command, Command::Open { .. } | Command::Ack { .. } | Command::Detach { .. })
+                matches!(
+                    command,
+                    Command::Open { .. } | Command::Ack { .. } | Command::Detach { .. }
+                )
             };
             let batch = &self.links[index].batch;
             if batch.is_empty() || !batch.iter().all(quiet) {
@@ -445,7 +463,10 @@ impl World {
         let sessions = self.processes.iter().map(|it| it.client.session());
         let same = sessions.clone().zip(sessions.skip(1)).all(|(a, b)| a == b);
         if same && left != 1 {
-            return Err(format!("I12: {left} of {} holders are left", self.processes.len()));
+            return Err(format!(
+                "I12: {left} of {} holders are left",
+                self.processes.len()
+            ));
         }
         Ok(())
     }
