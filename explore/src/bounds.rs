@@ -116,6 +116,7 @@ pub(crate) const PROFILES: &[Profile] = &[
             redials: 1,
             crashes: 1,
             forks: 1,
+            restarts: 1,
             expiries: 1,
             repeats: 1,
             ..NONE

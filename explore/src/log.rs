@@ -116,6 +116,8 @@ impl LogReader for Reader<'_> {
 struct Known {
     session: SessionId,
     attach: Attach,
+    /// Of the dial that attached.
+    nonce: Option<[u8; 16]>,
     count: u64,
     acked: Option<Position>,
 }
@@ -233,6 +235,7 @@ impl Log {
         self.known.push(Known {
             session,
             attach: Attach::ZERO,
+            nonce: None,
             count: 0,
             acked: None,
         });
@@ -271,12 +274,21 @@ impl Log {
             known.count = author.seq.get();
         }
         match (command, &outcome) {
-            (Command::Attach { session, attach, .. }, Outcome::Attached { .. }) => {
+            (
+                Command::Attach {
+                    session,
+                    attach,
+                    proof,
+                    ..
+                },
+                Outcome::Attached { .. },
+            ) => {
+                let nonce = proof.map(|proof| proof.nonce);
                 let known = self.known(*session);
-                if known.attach > *attach {
-                    return Err("I11: a lower attach won".into());
+                if known.attach > *attach || known.attach == *attach && known.nonce != nonce {
+                    return Err("I11: an attach won that is not higher".into());
                 }
-                known.attach = *attach;
+                (known.attach, known.nonce) = (*attach, nonce);
             }
             (Command::Append { payload, .. }, Outcome::Appended { .. }) => {
                 let id = payload.first().copied().unwrap_or_default();

@@ -104,7 +104,7 @@ fn explore(profile: &Profile, options: &Options) -> Option<usize> {
     );
     if let Some(violation) = &found.violation {
         println!(
-            "violation: profile={} states={} steps={} faults-then-calm={}: {}",
+            "violation: profile={} states={} steps={} calm={} fault={}",
             profile.name,
             found.states,
             violation.steps.len() - violation.calm,

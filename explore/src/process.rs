@@ -306,6 +306,10 @@ impl Process {
                 }
             }
             SessionEvent::Uncertain { from, to } => {
+                let published = self.fates.iter().any(|(id, _)| log.appended.contains(id));
+                if published && !log.forgot && !self.forked {
+                    return Err("I6: a session that published is forgotten".into());
+                }
                 self.settle(*from, *to, Fate::Uncertain);
             }
             SessionEvent::NotPublished { from, to } => {
