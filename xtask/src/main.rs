@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | tidy | sim | clients | conformance | browser | torture | measure`.
+//! The project's own commands: `cargo xtask test | tidy | sim | explore | clients | conformance | browser | torture | measure`.
 //!
 //! Nothing here depends on a crate of the workspace, so that `cargo xtask` builds in seconds and
 //! still runs when the crates do not compile.
@@ -13,6 +13,7 @@ mod browser;
 mod clients;
 mod conformance;
 mod copy;
+mod explore;
 mod fuzz;
 mod measure;
 mod mutants;
@@ -57,6 +58,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// The session machines, breadth first within small bounds; `explore mutants` takes their rules out, one at a time
+    #[command(disable_help_flag = true)]
+    Explore {
+        /// Handed on to the search's own command line
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Clients written by others, cut by a proxy, against the release binary
     Clients(clients::Options),
     /// Autobahn's cases against our server and our client
@@ -85,6 +93,9 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&workspace, &options),
         Command::Tidy => report(tidy::run(&workspace)),
         Command::Sim { arguments } => sim::run(&workspace, &arguments),
+        Command::Explore { arguments } => {
+            explore::run(&workspace, &arguments).unwrap_or_else(|error| fail(&error))
+        }
         Command::Clients(options) => report(clients::run(&workspace, &options)),
         Command::Conformance(options) => report(conformance::run(&workspace, &options)),
         Command::Browser(options) => report(browser::run(&workspace, &options)),

@@ -3,7 +3,7 @@
 
 use crate::process::Run;
 use crate::workspace::Workspace;
-use crate::{bench, browser, clients, conformance, fuzz, sim, spec, tidy, torture};
+use crate::{bench, browser, clients, conformance, explore, fuzz, sim, spec, tidy, torture};
 
 /// One thing that a change must pass.
 pub(crate) struct Step {
@@ -67,6 +67,11 @@ pub(crate) const ALL: &[Step] = &[
         name: "sim",
         what: "a short simulation, in release",
         run: sim::short,
+    },
+    Step {
+        name: "explore",
+        what: "the session machines, breadth first",
+        run: explore::short,
     },
     Step {
         name: "clients",

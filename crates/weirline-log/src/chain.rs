@@ -11,7 +11,7 @@ pub const EPOCHS_MAX: usize = 64;
 ///
 /// A new epoch keeps the entries up to its start and continues behind it; so the start of an epoch is the end of the
 /// one before. Starts need not rise: an epoch may throw away more than the one before it added.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EpochChain {
     current: Epoch,
     /// Closed epochs, oldest first, each with its end. Empty for most streams, and then without an allocation.

@@ -31,7 +31,7 @@ impl Default for SessionLimits {
 }
 
 /// One session, or its tombstone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionRecord {
     /// The current attach.
     pub attach: Attach,
@@ -67,7 +67,7 @@ impl SessionRecord {
 }
 
 /// Whether a session is alive, and held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SessionState {
     /// A connection holds it.
     Attached,

@@ -18,7 +18,7 @@ const FORGET_MAX: usize = 1024;
 ///
 /// An engine that stores them elsewhere asks for the changes of a batch ([`track_changes`](Self::track_changes),
 /// [`changes`](Self::changes)), and takes them back when it could not store them ([`undo`](Self::undo)).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SessionTable {
     limits: SessionLimits,
     clock: LogClock,
