@@ -290,8 +290,9 @@ impl Net {
         Rc::clone(conns.entry(client).or_insert_with(make))
     }
 
-    /// Gives the connection its planned cut, now that it is known whose it is.
-    pub(crate) fn arm(&self, conn: &Conn, client: usize, process: u32) {
+    /// Gives the connection its planned cut, now that it is known whose it is. Its dial began at `dialed`: a link that was held until the
+    /// connection came may have cost the dial its patience.
+    pub(crate) fn arm(&self, conn: &Conn, client: usize, process: u32, dialed: Duration) {
         let mut counts = self.dial_counts.borrow_mut();
         let nth = counts.entry(client).or_default();
         *nth += 1;
@@ -299,7 +300,7 @@ impl Net {
         conn.by_hand
             .set(process == RIVAL_PROCESS || process == SCRIPT_PROCESS);
         let until = self.disturbed_until.borrow().get(&client).copied();
-        if process == RIVAL_PROCESS || until.is_some_and(|until| self.now() <= until) {
+        if process == RIVAL_PROCESS || until.is_some_and(|until| dialed <= until) {
             // Plain scripts leave without a word, and a link under a fault excuses much.
             conn.disturbed.set(true);
         }

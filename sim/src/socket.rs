@@ -383,6 +383,7 @@ impl Connector for SimConnector {
 
     /// Some of the attempts that nobody answers hang, as real ones do.
     async fn connect(&self, host: &str, port: u16) -> io::Result<Socket> {
+        let dialed = self.net.now();
         let dial = self.net.dial(self.client, self.process);
         let guard = DialGuard {
             net: Rc::clone(&self.net),
@@ -402,7 +403,7 @@ impl Connector for SimConnector {
                 let mut socket = Socket::new(Rc::clone(&self.net), stream, local, host, Side::Client);
                 self.net.dial_opened(dial);
                 socket.dial = Some(guard);
-                self.net.arm(&socket.conn, self.client, self.process);
+                self.net.arm(&socket.conn, self.client, self.process, dialed);
                 Ok(socket)
             }
             Err(error) => {

@@ -91,7 +91,7 @@ fn find(config: &Config, path: &str) -> Result<Route, Rejection> {
         Some(Ok(stream)) => Ok(Route::Stream(stream)),
         Some(Err(error)) => Err(Rejection::not_found(format!("there is no such stream: {error}"))),
         None => Err(Rejection::not_found(
-            "there is nothing here: a stream is at /v1/streams/NAME, a session with many streams at /v1/ws",
+            "there is nothing here: streams are at /v1/streams/NAME",
         )),
     }
 }

@@ -126,8 +126,10 @@ impl Bound {
     ///
     /// # Errors
     /// [`ServeError::Log`] and [`ServeError::AgeInMemory`].
-    pub fn open_log(self, entropy: Entropy) -> Result<Ready, ServeError> {
+    pub fn open_log(mut self, entropy: Entropy) -> Result<Ready, ServeError> {
         let log = Log::open(&self.config.log, &entropy)?;
+        // What WELCOME promises is what this log keeps.
+        Arc::make_mut(&mut self.config.session).durability = self.config.log.durability;
         Ok(Ready {
             bound: self,
             log,

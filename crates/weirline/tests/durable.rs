@@ -246,6 +246,29 @@ fn a_directory_that_cannot_be_used_is_said_with_what_to_do() {
     }
 }
 
+/// What WELCOME says an acknowledgement means is what the log does.
+#[test]
+fn welcome_says_how_durable_the_log_is() {
+    for (args, expect) in [
+        (&["dev"][..], "memory"),
+        (&["serve"][..], "durable"),
+        (&["serve", "--durability", "memory"][..], "memory"),
+    ] {
+        let server = Server::start(args);
+        run(async {
+            let offer = |request: weirline_handshake::ClientRequest| {
+                request.subprotocols(&["weirline.v1.json"]).unwrap()
+            };
+            let mut socket = Socket::try_open(&server.url("/v1/ws"), offer).await.unwrap();
+            let hello = r#"{"t":"hello","v":1,"attach":1,"nonce":"AAAAAAAAAAAAAAAAAAAAAA","subs":[]}"#;
+            socket.send(hello).await;
+            let welcome = socket.next().await.unwrap();
+            let said = format!("\"durability\":\"{expect}\"");
+            assert!(welcome.contains(&said), "{args:?}: {welcome}");
+        });
+    }
+}
+
 #[test]
 fn retention_by_count_is_kept() {
     let data = DataDir::new();
