@@ -113,7 +113,12 @@ impl World {
         let left = &self.left;
         let may_cut = left.cuts > 0 && left.faults > 0;
         for (on, link) in self.links.iter().enumerate() {
-            if link.server.as_ref().is_some_and(|it| it.wants_input()) && !link.to_server.is_empty() {
+            if link
+                .server
+                .as_ref()
+                .is_some_and(weirline_resume::Session::wants_input)
+                && !link.to_server.is_empty()
+            {
                 add(Kind::ToServer, on);
             }
             if link.client_open && !link.to_client.is_empty() {
@@ -180,7 +185,7 @@ impl World {
         let due = self.links[on]
             .server
             .as_ref()
-            .and_then(|server| server.poll_timeout());
+            .and_then(weirline_resume::Session::poll_timeout);
         due.is_some_and(|due| due <= self.fixed.soon())
     }
 
@@ -298,7 +303,10 @@ impl World {
             .or_else(|| process(Kind::Store, &|on| self.processes[on].wants_store(false)))
             .or_else(|| {
                 link(Kind::ToServer, &|on| {
-                    let wants = links[on].server.as_ref().is_some_and(|it| it.wants_input());
+                    let wants = links[on]
+                        .server
+                        .as_ref()
+                        .is_some_and(weirline_resume::Session::wants_input);
                     wants && !links[on].to_server.is_empty()
                 })
             })
@@ -344,7 +352,10 @@ impl World {
             | Kind::Redial
             | Kind::Crash => format!("process {on} {what}"),
             Kind::ToServer => {
-                let message = self.links[on].to_server.front().map(|it| it.to_vec());
+                let message = self.links[on]
+                    .to_server
+                    .front()
+                    .map(weirline_resume::Outgoing::to_vec);
                 format!(
                     "{} {what} {}",
                     self.link(on),

@@ -100,19 +100,17 @@ impl LogReader for Reader<'_> {
         limits: ReadLimits,
         out: &mut Vec<Entry>,
     ) -> Result<Option<ReadOutcome>, LogError> {
-        let mut previous = after.get().max(self.0.trimmed);
-        let skip = usize::try_from(previous - self.0.trimmed).unwrap_or(usize::MAX);
-        let mut entries = 0;
-        for &id in self.0.entries.iter().skip(skip).take(limits.messages.max(1)) {
-            out.push(Entry {
-                offset: offset(previous + 1),
-                previous: offset(previous),
-                kind: PayloadKind::Binary,
-                payload: payload_of(id),
-            });
-            previous += 1;
-            entries += 1;
-        }
+        let first = after.get().max(self.0.trimmed);
+        let skip = usize::try_from(first - self.0.trimmed).unwrap_or(usize::MAX);
+        let before = out.len();
+        let ids = self.0.entries.iter().skip(skip).take(limits.messages.max(1));
+        out.extend((first..).zip(ids).map(|(previous, &id)| Entry {
+            offset: offset(previous + 1),
+            previous: offset(previous),
+            kind: PayloadKind::Binary,
+            payload: payload_of(id),
+        }));
+        let entries = out.len() - before;
         Ok(Some(ReadOutcome::new(self.0.bounds(), entries)))
     }
 
